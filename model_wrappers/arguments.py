@@ -43,7 +43,7 @@ class CommonArguments:
 
     Args:
         seed: of all random numbers; each text's own seed is derived from it, the task, the document
-            and the repeat.
+            (under `--samples` its place among the chosen ones) and the repeat.
         trace: JSON-lines file to write, with one line for each generated text.
         compile: "auto": replay decode steps as CUDA graphs on a GPU, where a method has steps of one token
             for every row and the model's layers can be recorded; elsewhere it changes nothing. "always": also

@@ -188,6 +188,19 @@ class EngineLM(RecordedPair):
     @contextmanager
     def _scoring(self, requests: list[Instance]) -> Iterator[None]:
         """Meanwhile the context is the student's own: nothing else reads texts that are given."""
+        self.begin_scoring(requests)
+        self._is_scoring = True
+        try:
+            yield
+        finally:
+            self._is_scoring = False
+
+    def begin_scoring(self, requests: list[Instance]) -> None:
+        """Record the tasks of requests with log-likelihoods, those that a response cache answers included.
+
+        Raises:
+            ValueError: the student is on servers.
+        """
         self.begin_evaluation()
         self._require_weights(requests)
         method = BY_MODEL.get(self.METHOD)
@@ -200,11 +213,6 @@ class EngineLM(RecordedPair):
                     self.METHOD,
                 )
             self.scored_tasks |= {str(instance.task_name) for instance in requests}
-        self._is_scoring = True
-        try:
-            yield
-        finally:
-            self._is_scoring = False
 
     def _require_weights(self, requests: list[Instance]) -> None:
         if self.is_student_served:

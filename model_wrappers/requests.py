@@ -49,6 +49,23 @@ class HarnessRequests(LoadedStudent):
         self.telemetry = Telemetry()
         self.thoughts = Thoughts(self.tokenizer, self.tok_decode, self.think_end_token, self.enable_thinking)
         self.is_system_turn_moved = False
+        self._given_template_args = self.chat_template_args
+
+    def chat_template(self, chat_template: bool | str = False) -> str | None:
+        """Stock's choice of a template for the records, by which prompts and questions are rendered too.
+
+        Stock renders prompts by a tokenizer's default template, whatever `--apply_chat_template NAME` names.
+
+        Raises:
+            ValueError: the tokenizer has no template, or none of this name.
+        """
+        is_named = isinstance(chat_template, str) and isinstance(self.tokenizer.chat_template, dict)
+        named = {"chat_template": chat_template} if is_named else {}
+        self.chat_template_args = {**self._given_template_args, **named}
+        if chat_template:
+            self._require_chat_template()
+        chosen: str | None = super().chat_template(chat_template)
+        return chosen
 
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
@@ -57,7 +74,11 @@ class HarnessRequests(LoadedStudent):
 
         Stock drops the turn where the template refuses it, and with it the whole instruction of a task; other
         templates leave it out without an error. Here the first user turn then begins with its text.
+
+        Raises:
+            ValueError: the tokenizer has no template.
         """
+        self._require_chat_template()
         if has_system_turn(chat_history) and not keeps_system_turn(self._rendered_by_template):
             if not self.is_system_turn_moved:
                 logger.warning(
@@ -68,6 +89,19 @@ class HarnessRequests(LoadedStudent):
             chat_history = in_first_user_turn(chat_history)
         rendered: str = super().apply_chat_template(chat_history, add_generation_prompt)
         return rendered
+
+    def _require_chat_template(self) -> None:
+        """Raise `ValueError` where the tokenizer has no template; some render conversations without one."""
+        try:
+            self.tokenizer.get_chat_template(self.chat_template_args.get("chat_template"))
+        except NotImplementedError:
+            return
+        except ValueError as error:
+            raise ValueError(
+                f"--apply_chat_template: the tokenizer of {self.student_name} has no (default) chat "
+                "template; leave it out, as for base models, name one of several, or take a tokenizer that "
+                "has one (tokenizer=MODEL)"
+            ) from error
 
     def _rendered_by_template(self, turns: Sequence[dict[str, str]]) -> str:
         rendered: str = self.tokenizer.apply_chat_template(

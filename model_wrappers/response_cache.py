@@ -3,7 +3,8 @@
 The harness's own cache identifies texts by prompt and generation arguments alone (#4063): a cache filled by
 `greedy` would be used for `s2t`, and a resumed run would lack the costs of its first part. So our backends
 store generated texts themselves, in the harness's file: by all fields of the engine's request, with their
-tokens, steps and costs. Log-likelihoods are left to the harness.
+tokens, steps and costs. Log-likelihoods are left to the harness, which passes on to a model only those that
+it does not have; our backends receive all of them first, for their records.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 import torch
 import transformers
+from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM, CachingLM
 from lm_eval.models.huggingface import HFLM
 
@@ -31,6 +33,8 @@ from s2t_eval.model_wrappers.splitting import TEACHER
 
 CACHE_KEY = "s2t_eval fingerprint"
 TEXT_KEY = "s2t_eval text "
+LOG_LIKELIHOODS = ("loglikelihood", "loglikelihood_rolling")
+"""The harness's kinds of requests besides texts."""
 
 WITHOUT_EFFECT = frozenset(
     """batch_size max_batch_size trace other_prompt logits_cache offload_folder low_cpu_mem_usage
@@ -207,11 +211,21 @@ def keep_own_texts(backend: type[LM]) -> None:
     def init_checked(self: CachingLM, lm: LM, cache_db: str) -> None:
         if isinstance(lm, backend):
             _require_cache_file(Path(cache_db))
-            self.generate_until = lm.generate_until  # goes before __getattr__, which looks texts up
+            # Attributes go before __getattr__, which looks responses up.
+            self.generate_until = lm.generate_until
+            for kind in LOG_LIKELIHOODS:
+                setattr(self, kind, functools.partial(_log_likelihoods, self, kind))
         init(self, lm, cache_db)
 
     init_checked.is_checked_by_s2t_eval = True  # type: ignore[attr-defined]
     CachingLM.__init__ = init_checked
+
+
+def _log_likelihoods(cache: CachingLM, kind: str, requests: list[Instance]) -> Any:
+    """Log-likelihoods from the cache or the model, whose records begin with all of them."""
+    lm: Any = cache.lm
+    lm.begin_scoring(requests)
+    return CachingLM.__getattr__(cache, kind)(requests)
 
 
 def _require_cache_file(path: Path) -> None:

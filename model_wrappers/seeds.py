@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
 
 import torch
+from lm_eval.config.evaluate_config import EvaluatorConfig
 from lm_eval.defaults import DEFAULT_OTHER_SEED
 
-from s2t_eval.model_wrappers.registration import is_harness_command, is_option
+from s2t_eval.model_wrappers.registration import is_harness_command, is_option, option_and_value
 
 TORCH_SEED = torch.Generator().initial_seed()
 """torch's default seed: that of a new generator, because the default one may be seeded already."""
@@ -18,8 +20,8 @@ def harness_seed() -> dict[str, int]:
     """The argument `seed` with the value of the harness's `--seed`; empty where none was given.
 
     The harness does not pass its seed to models, but seeds torch just before it makes one, with 1234 where
-    none was given: only its command line tells that from `--seed 1234`. Every text has a generator of its
-    own, so the state of torch's generator does not matter.
+    none was given: only its command line, or the file of its `--config`, tells that from `--seed 1234`. Every
+    text has a generator of its own, so the state of torch's generator does not matter.
     """
     seed = torch.initial_seed()
     is_default = seed == DEFAULT_OTHER_SEED and not _names_seed(sys.argv)
@@ -27,6 +29,11 @@ def harness_seed() -> dict[str, int]:
 
 
 def _names_seed(arguments: Sequence[str]) -> bool:
-    """Whether a command line is one of lm_eval with the option `--seed`."""
-    words = (word.partition("=")[0] for word in arguments[1:])
-    return is_harness_command(arguments) and any(is_option(word, "--seed", len("--se")) for word in words)
+    """Whether a command line is one of lm_eval with the option `--seed`, or a `--config` with a seed."""
+    if not is_harness_command(arguments):
+        return False
+    words = [part for word in arguments[1:] for part in option_and_value(word)]
+    if any(is_option(word, "--seed", len("--se")) for word in words):
+        return True
+    files = [file for option, file in itertools.pairwise(words) if option in ("--config", "-C")]
+    return any("seed" in EvaluatorConfig.load_yaml_config(file) for file in files[-1:])

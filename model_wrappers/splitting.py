@@ -13,11 +13,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple
 
+from lm_eval.config.evaluate_config import EvaluatorConfig
 from lm_eval.models.huggingface import HFLM
 from lm_eval.utils import simple_parse_args_string
 
 from s2t_eval.method_table import ADDRESSES, FIRING_MODELS
 from s2t_eval.model_wrappers.arguments import SERVED_METHODS, CommonArguments, SelectionArguments
+from s2t_eval.model_wrappers.generation_arguments import LENGTH_NAMES
 
 # Stock `hf` passes every unknown argument to from_pretrained, typing errors included. These are the
 # keywords of from_pretrained that apply here. `max_memory` is not one of them: stock replaces it by its own
@@ -39,6 +41,10 @@ TEACHER = "teacher_"
 TEACHER_ARGS = frozenset(TEACHER + name for name in (STOCK_ARGS - ABOUT_REQUESTS) | LOADING_ARGS)
 RENAMED = {"warmup": "warmup_tokens"}
 """Former name of an argument -> its name."""
+GENERATION_ARGS = frozenset((*LENGTH_NAMES, "until", "stop_token_ids", "do_sample", "temperature", "top_p"))
+"""Arguments of a task's generation, which some of lm_eval's other backends take in `--model_args` too."""
+HARNESS_OPTIONS = frozenset(field.name for field in fields(EvaluatorConfig))
+"""Options of lm_eval's command that are no arguments of a model."""
 
 
 class ModelArguments(NamedTuple):
@@ -137,8 +143,16 @@ def _require_known(
 
 def _hint(unknown: str, own_names: set[str], known: Collection[str]) -> str:
     """What may have been meant by a name that a backend does not have."""
+    if f"sample_{unknown}" in own_names:
+        return f"did you mean 'sample_{unknown}'?"
     if unknown in {field.name for field in fields(SelectionArguments)}:
         return f"methods that select have it ({', '.join(FIRING_MODELS)}); leave it out, or name one of these"
+    if unknown in GENERATION_ARGS:
+        return f"it is decided by the task and by --gen_kwargs {unknown}=VALUE"
+    if unknown in HARNESS_OPTIONS:
+        return f"it is an option of lm_eval, --{unknown}"
+    if not unknown.startswith(TEACHER[:2]):
+        known = [name for name in known if not name.startswith(TEACHER)]
     near = difflib.get_close_matches(unknown, sorted(known), n=1, cutoff=0.5)
     return f"did you mean {near[0]!r}?" if near else f"its own are {', '.join(sorted(own_names))}"
 

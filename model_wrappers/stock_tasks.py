@@ -4,7 +4,8 @@ Stock tasks with code (`humaneval`, `mbpp` and their variants) fetch the metric 
 run generated code without isolation; here they get one that runs it in our sandbox. Stock `mmlu_pro` reads
 its examples' split even in a run without examples; here only a run with examples needs it. And the
 harness's command line has no flag for a task's `repeats`: `--metadata '{"repeats": 8}'` sets them.
-Requests of `--cache_requests` are compared with the present run (`cached_requests.py`).
+Requests of `--cache_requests` are compared with the present run (`cached_requests.py`), and the documents of
+`--samples` have their own numbers (`chosen_documents.py`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from s2t_eval.evaluation.grading.estimators import pass_at_k
 from s2t_eval.evaluation.sandbox import Program, ProgramVerdict, are_separable, run_programs
 from s2t_eval.model_wrappers.argument_checks import require_int
 from s2t_eval.model_wrappers.cached_requests import with_current_requests
+from s2t_eval.model_wrappers.chosen_documents import in_order_of_data
 
 logger = logging.getLogger(__name__)
 
@@ -159,6 +161,8 @@ def _with_corrections(build: Any) -> Any:
         if (repeats := (self.config.metadata or {}).get("repeats")) is not None:
             require_int("metadata repeats", repeats, 1)
             self.set_config("repeats", repeats)
+        if kwargs.get("samples") is not None:
+            in_order_of_data(str(self.config.task), kwargs["samples"], len(self.eval_docs))
         _add_optional_metrics(self)
         split = self.fewshot_cfg.split if isinstance(self, ConfigurableTask) else None
         if self.config.num_fewshot and split is not None and split not in self.dataset:

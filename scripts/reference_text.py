@@ -143,7 +143,7 @@ COUNTS: dict[str, str] = {
 
 TRACE: dict[str, str] = {
     "task": "name of the task",
-    "doc_id": "the document's number in the task",
+    "doc_id": "the document's number in the task; under `--samples` its place among the chosen ones, from 0",
     "repeat": "number of the repeat, from 0",
     "sample": "number of the sample, from 0 (`maj8`)",
     "method": "the `--model` name of the method",

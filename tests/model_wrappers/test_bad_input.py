@@ -113,6 +113,31 @@ def test_an_argument_of_other_methods_is_no_misspelling(name: str) -> None:
         Greedy(STUDENT, **{name: "x"})
 
 
+@pytest.mark.parametrize(
+    ("backend", "name", "hint"),
+    [
+        (Greedy, "max_gen_toks", r"it is decided by the task and by --gen_kwargs max_gen_toks=VALUE"),
+        (SelectToThink, "temperature", r"it is decided by the task and by --gen_kwargs temperature=VALUE"),
+        (SelectToThink, "top_p", r"it is decided by the task and by --gen_kwargs top_p=VALUE"),
+        (MajorityVote, "do_sample", r"it is decided by the task and by --gen_kwargs do_sample=VALUE"),
+        (MajorityVote, "top_k", r"did you mean 'sample_top_k'\?"),
+        (SelectToThink, "apply_chat_template", r"it is an option of lm_eval, --apply_chat_template"),
+        (Greedy, "system_instruction", r"it is an option of lm_eval, --system_instruction"),
+        (SelectToThink, "torch_dtype", r"did you mean 'dtype'\?"),
+    ],
+)
+def test_an_argument_that_belongs_elsewhere_is_no_misspelling(
+    backend: type[Greedy], name: str, hint: str
+) -> None:
+    """`max_gen_toks=1024`, which `--model vllm` takes, asked whether `max_length` was meant.
+
+    As the context that would have cut off prompts. `top_p` asked for `top_k`, the number of candidates, and
+    `torch_dtype` for the teacher's.
+    """
+    with pytest.raises(ValueError, match=rf"^--model {backend.METHOD}: unknown argument '{name}'; {hint}$"):
+        backend(STUDENT, **{name: 1})
+
+
 def test_arguments_come_through_the_command_line_s_text() -> None:
     with pytest.raises(ValueError, match=r"did you mean 'threshold'\?"):
         evaluate("s2t", f"pretrained={STUDENT},teacher={TEACHER},treshold=0.5", limit=1)

@@ -31,6 +31,7 @@ from s2t_eval.model_wrappers.response_cache import (
     require_same_run,
     software,
 )
+from s2t_eval.model_wrappers.s2t_local import S2TLocal
 from s2t_eval.model_wrappers.splitting import LOADING_ARGS
 from s2t_eval.model_wrappers.tah import TahArguments
 from tests.forked import run_forked
@@ -40,6 +41,7 @@ from tests.harness_helpers import (
     counts,
     evaluate,
     inline_task,
+    ours,
     read_trace,
     texts,
     tiny_folder,
@@ -154,6 +156,34 @@ def test_log_likelihoods_stay_with_the_harness(cache: str) -> None:
     first = evaluate("greedy", tasks=[task], use_cache=cache)
     assert sum(isinstance(value, tuple) for value in entries(cache).values()) == 2
     assert evaluate("greedy", tasks=[task], use_cache=cache)["results"] == first["results"]
+
+
+def test_log_likelihoods_of_the_cache_are_named_as_the_student_s(
+    cache: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The harness passes on what its cache lacks alone.
+
+    The same command again reported the adapted student's scores as the method's or the plain student's, and
+    the same model object the costs of the evaluation before.
+    """
+    task = inline_task(
+        "choice",
+        [{"question": "1 + 1 =", "choices": ["2", "3"], "answer": 0}],
+        output_type="multiple_choice",
+        doc_to_choice="choices",
+        doc_to_target="answer",
+        generation_kwargs=None,
+        metric_list=[{"metric": "acc"}],
+    )
+    lm = S2TLocal("embedded/student", selector="embedded/selector", device="cpu", batch_size=4)
+    first = evaluate(lm, tasks=[task], use_cache=cache)
+    assert counts(evaluate(lm, limit=1))["texts"] == 1
+    caplog.clear()
+    again = evaluate(lm, tasks=[task], use_cache=cache)
+    assert again["results"] == first["results"]
+    assert ours(again)["adapted_likelihoods"] == ours(first)["adapted_likelihoods"] == ["choice"]
+    assert sum("scores of the adapted student alone" in r.getMessage() for r in caplog.records) == 1
+    assert counts(again)["texts"] == 0 and ours(again)["prompt_hashes"] == {}
 
 
 def test_equal_prompts_are_voted_on_apart(cache: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -39,6 +40,19 @@ def test_a_seed_that_is_given_is_used(
     monkeypatch.setattr(sys, "argv", command.split())
     torch.manual_seed(seed)
     assert harness_seed() == expected
+
+
+@pytest.mark.parametrize("option", ["--config FILE", "--config=FILE", "-C FILE", "-CFILE"])
+@pytest.mark.parametrize("content", ["seed: 1234", "seed: [0, 1234, 1234, 1]", "limit: 5"])
+def test_the_seed_of_a_config_is_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, option: str, content: str
+) -> None:
+    """`seed: 1234` in the file of --config drew the texts of seed 0, where `--seed 1234` drew its own."""
+    (tmp_path / "run.yaml").write_text(content)
+    command = f"lm_eval run {option} --limit 3".replace("FILE", str(tmp_path / "run.yaml"))
+    monkeypatch.setattr(sys, "argv", command.split())
+    torch.manual_seed(1234)
+    assert harness_seed() == ({"seed": 1234} if "seed" in content else {})
 
 
 @pytest.mark.parametrize("seed", [7, 1234])

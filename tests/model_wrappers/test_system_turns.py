@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
+from lm_eval.loggers import EvaluationTracker
 
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.system_turns import in_first_user_turn
@@ -54,6 +56,38 @@ def test_templates_with_a_system_turn_render_as_in_stock(lm: Greedy) -> None:
     lm.tokenizer.chat_template = TURNS
     assert lm.apply_chat_template([SYSTEM, *EXAMPLE], False) == "<system>Be brief.\n<user>1+1?\n<assistant>2"
     assert not lm.is_system_turn_moved and "system_turn" not in lm.get_model_info()["s2t_eval"]
+
+
+def test_prompts_are_rendered_by_the_template_that_was_named(lm: Greedy, tmp_path: Path) -> None:
+    """`--apply_chat_template rag` was recorded, and every prompt had the default template."""
+    lm.tokenizer.chat_template = {"default": TURNS, "rag": "{{ 'RAG ' }}" + TURNS}
+    task = inline_task("named", arith_docs(1))
+
+    def prompt(template: str | bool) -> str:
+        tracker = EvaluationTracker(output_path=str(tmp_path))  # as lm_eval's command has one
+        results = evaluate(
+            lm, tasks=[task], limit=1, apply_chat_template=template, evaluation_tracker=tracker
+        )
+        text: str = results["samples"]["named"][0]["arguments"][0][0]
+        return text
+
+    plain = prompt(True)
+    assert plain.startswith("<user>Question: ")
+    assert prompt("rag") == "RAG " + plain
+    assert prompt(True) == plain
+    with pytest.raises(ValueError, match=r"'rga' is not available\. Available template names are"):
+        prompt("rga")
+
+
+def test_a_tokenizer_without_a_template_is_named(lm: Greedy) -> None:
+    """A base model with --apply_chat_template ended in a traceback of transformers."""
+    lm.tokenizer.chat_template = None
+    message = r"^--apply_chat_template: the tokenizer of embedded/student has no \(default\) chat template; "
+    for render in (lambda: lm.chat_template(True), lambda: lm.apply_chat_template(EXAMPLE)):
+        with pytest.raises(ValueError, match=message):
+            render()
+    lm.chat_template_args = {"chat_template": TURNS}
+    assert lm.apply_chat_template(EXAMPLE[:1]) == "<user>1+1?\n<assistant>"
 
 
 def test_an_instruction_for_no_user_turn_is_refused() -> None:

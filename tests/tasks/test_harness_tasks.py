@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -110,3 +111,28 @@ def test_model_object_in_place_of_a_name() -> None:
     named = Greedy(STUDENT)
     given = Greedy(named.model, tokenizer=named.tokenizer, batch_size=16)
     assert texts(evaluate(given)) == texts(plain_run("greedy"))
+
+
+@pytest.mark.parametrize("chosen", [[1, 4], [4, 1], [1, 4, 1]])
+def test_samples_name_the_documents_that_were_evaluated(chosen: list[int]) -> None:
+    """`--samples '{"task": [4, 1]}'` gave document 1 the number 4, and [1, 1, 4] gave 4 the number 1.
+
+    lm_eval evaluates the documents in their own order, and reads the numbers from the list in the list's.
+    """
+    docs = arith_docs(6)
+    task = inline_task("chosen", docs)
+    found = evaluate("greedy", tasks=[task], limit=None, samples={"chosen": chosen})["samples"]["chosen"]
+    assert [(sample["doc_id"], sample["doc"]["question"]) for sample in found] == [
+        (number, docs[number]["question"]) for number in (1, 4)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "shown"), [([], "none"), ([-1, 2], "-1"), ([6], "6"), (["1"], "'1'"), ([True], "True")]
+)
+def test_samples_that_are_no_documents_are_refused(chosen: list[Any], shown: str) -> None:
+    """An empty list evaluated every document, and [-1, 2] document 2 under the number -1."""
+    task = inline_task("chosen", arith_docs(6))
+    message = f"task chosen, --samples: expected numbers of its documents, 0 to 5, got {re.escape(shown)}$"
+    with pytest.raises(ValueError, match=message):
+        evaluate("greedy", tasks=[task], limit=None, samples={"chosen": chosen})
