@@ -188,6 +188,9 @@ def require_same_run(
 ) -> None:
     """Raise `error` if an interrupted run would be resumed with different settings.
 
+    A setting that only one of the two runs has, such as the selector that a training starts from, is None in
+    the other one.
+
     Args:
         folder: name of the output folder in messages.
         content: description of the folder's content for messages, such as `labels`.
@@ -195,9 +198,9 @@ def require_same_run(
         current: settings of this run.
         error: class of the error.
     """
-    differing = [key for key in current if saved.get(key) != current[key]]
+    differing = [key for key in {**current, **saved} if saved.get(key) != current.get(key)]
     if differing:
-        expected = _innermost({key: current[key] for key in differing})
+        expected = _innermost({key: current[key] for key in differing if key in current})
         actual = _innermost({key: saved[key] for key in differing if key in saved})
         raise error(
             f"{folder} holds {content} of another run (its {', '.join(differing)} differ): expected "

@@ -95,7 +95,7 @@ def collect_labels(
     _require_known_student(lm)
     all_prompts = source_prompts(lm, source, prompting)
     require_training_problems(all_prompts)
-    extra_benchmarks = {Path(path).stem: _read_questions(path) for path in settings.evaluation}
+    extra_benchmarks = _extra_benchmarks(settings.evaluation)
     prompts = without_evaluation_problems(all_prompts, settings.drop_overlap, extra_benchmarks)
     contexts = _contexts(settings.teacher_context, prompts)
     problems = _problems(lm, prompting, prompts, contexts)
@@ -293,6 +293,14 @@ def _requests_with_contexts(
     begin = f"{prompting.system_instruction}\n\n" if prompting.system_instruction else ""
     instructions = [begin + CONTEXT.format(context=context) for context in contexts]
     return requests_with_instructions(lm, prompts, prompting, instructions)
+
+
+def _extra_benchmarks(paths: Sequence[str]) -> dict[str, list[str]]:
+    """Name of a file, without its folder and suffix -> the questions of all files of this name."""
+    questions: dict[str, list[str]] = {}
+    for path in paths:
+        questions.setdefault(Path(path).stem, []).extend(_read_questions(path))
+    return questions
 
 
 def _read_questions(path: str) -> list[str]:

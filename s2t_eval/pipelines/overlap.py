@@ -28,7 +28,8 @@ def without_evaluation_problems(
     if prompts.source.endswith(DEV):  # settings are chosen by them, so they may be calibrated on as well
         overlap = {i: name for i, name in overlap.items() if not name.endswith(DEV)}
     if not drop:
-        require_no_overlap(overlap, len(questions), LEAVE_OUT)
+        by_index = {prompts.indices[i]: name for i, name in overlap.items()}
+        require_no_overlap(by_index, len(questions), LEAVE_OUT)
     if len(overlap) == len(questions):
         raise TrainingDataError(f"all {len(overlap)} problems are evaluation problems; choose other data")
     return prompts.without(overlap) if overlap else prompts

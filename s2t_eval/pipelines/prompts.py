@@ -272,7 +272,7 @@ def data_prompts(lm: EngineLM, spec: str, limit: int, prompting: Prompting, skip
         question = first_text(row, QUESTION_FIELDS)
         if question is None:
             raise TrainingDataError(
-                f"--data {spec}: record {i} has no text under {', '.join(QUESTION_FIELDS)}; it has "
+                f"--data {spec}: record {skip + i} has no text under {', '.join(QUESTION_FIELDS)}; it has "
                 f"{', '.join(row)}"
             )
         context = question_prompt(lm, question, prompting)

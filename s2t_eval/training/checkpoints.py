@@ -171,6 +171,11 @@ class Checkpoints:
         # A run that an earlier version began has one folder without a number.
         self._load_parameters(folder if folder.is_dir() else self.folder / BEST)
 
+    @property
+    def _device(self) -> torch.device:
+        """Where the parameters are, and dropout draws its numbers."""
+        return next(iter(self.parameters.values())).device
+
     def _best_folder(self, progress: Progress) -> Path:
         return self.folder / f"{BEST}-{progress.best}"
 
@@ -179,8 +184,8 @@ class Checkpoints:
 
     def _optimizer_tensors(self) -> dict[str, Tensor]:
         tensors = {"random": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            tensors["random_cuda"] = torch.cuda.get_rng_state()
+        if self._device.type == "cuda":
+            tensors["random_cuda"] = torch.cuda.get_rng_state(self._device)
         for name, parameter in self.parameters.items():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"{name}|{key}"] = value.detach().cpu().contiguous()
@@ -188,8 +193,8 @@ class Checkpoints:
 
     def _load_optimizer(self, tensors: Mapping[str, Tensor]) -> None:
         torch.set_rng_state(tensors["random"])
-        if "random_cuda" in tensors and torch.cuda.is_available():
-            torch.cuda.set_rng_state(tensors["random_cuda"])
+        if "random_cuda" in tensors and self._device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random_cuda"], self._device)
         for name, parameter in self.parameters.items():
             saved = {k.split("|")[1]: v for k, v in tensors.items() if k.split("|")[0] == name}
             for key, value in saved.items():

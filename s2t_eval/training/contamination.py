@@ -79,7 +79,7 @@ def require_no_overlap(overlap: Mapping[int, str], total: int, advice: str) -> N
     """Raise `OverlapError` if there is any overlap.
 
     Args:
-        overlap: result of `find_overlap`.
+        overlap: number of a problem -> benchmark, as of `find_overlap`.
         total: number of problems that were checked.
         advice: what the message tells the user to do.
     """

@@ -24,7 +24,9 @@ from transformers import get_scheduler
 from s2t_eval.models.attention_kernels import without_cudnn_attention
 from s2t_eval.training.averaging import average_parameters
 from s2t_eval.training.checkpoints import Checkpoints, Progress, TrainingError
+from s2t_eval.training.processes import stay_on_device
 from s2t_eval.training.settings import LoopSettings
+from s2t_eval.training.work_folder import logs_folder
 
 
 class TrainingItem(Protocol):
@@ -147,12 +149,14 @@ class Loop(Generic[ItemT]):
         self.repeats = repeats
         self.settings = settings = settings.with_default_lr()
         self.folder = folder
+        stay_on_device(module)
         # Accelerate keeps the precision of a process's first Accelerator; each of our loops has its own.
         AcceleratorState._reset_state()
         self.accelerator = Accelerator(
             mixed_precision=settings.precision,
             log_with=list(settings.log_with) or None,
-            project_dir=str(folder) if settings.log_with else None,
+            # The checkpoints are removed at the end.
+            project_dir=str(logs_folder(folder)) if settings.log_with else None,
         )
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         optimizer = _optimizer(self.parameters, settings, no_decay)
@@ -257,12 +261,13 @@ class Loop(Generic[ItemT]):
         norm = self.accelerator.clip_grad_norm_(self.parameters.values(), self.settings.clip)
         if self.settings.precision != "fp16":  # whose scaler skips the step instead
             self._require_finite(norm, own, "the gradient's norm")
+        lr = self.scheduler.get_last_lr()[0]
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad()
         mean = float(self.accelerator.reduce(torch.tensor(loss_sum, device=self.accelerator.device), "sum"))
         if self.settings.log_with:
-            self.accelerator.log({"loss": mean, "lr": self.scheduler.get_last_lr()[0]}, step=self.step)
+            self.accelerator.log({"loss": mean, "lr": lr}, step=self.step + 1)
         return mean
 
     def _window(self) -> list[ItemT]:

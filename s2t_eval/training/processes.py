@@ -8,6 +8,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
+from torch import nn
 
 from s2t_eval.training.checkpoints import TrainingError
 
@@ -19,6 +20,17 @@ def all_processes() -> PartialState:
     process on CPUs for the only one.
     """
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+
+
+def stay_on_device(module: nn.Module) -> None:
+    """Make the device of a module that of the next `Accelerator`, which moves what it trains to its own.
+
+    By default that is the first GPU, whatever device the student was loaded on (`--device`). Several
+    processes have the devices that they were given.
+    """
+    processes = all_processes()
+    if processes.num_processes == 1:
+        processes.device = next(module.parameters()).device
 
 
 def write_result(write: Callable[[], None], work: Path) -> None:

@@ -120,6 +120,14 @@ def test_resuming_requires_equal_settings() -> None:
         require_same_run("out", "checkpoints", before, {"student": "b", "seed": 1, "rows": 4}, ValueError)
 
 
+def test_a_setting_that_the_interrupted_run_alone_has_is_another_run() -> None:
+    """`train --start A` was resumed without `--start`: the folder had A's weights and did not name A."""
+    start = {"labels": "b" * 16, "start": "a" * 16}
+    message = "(its start differ): expected none, got start 'aaaaaaaaaaaaaaaa'; remove it"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        require_same_run("out", "checkpoints", start, {"labels": "b" * 16}, ValueError)
+
+
 def test_of_nested_settings_the_values_that_differ_are_named() -> None:
     """`data` and `prompt` were named as differing, and their values had to be looked up in a file."""
     before = {"data": {"hash": "a" * 16, "skip": 0}, "rollouts": None}

@@ -317,6 +317,21 @@ def test_malformed_records_are_named(
     assert not out.exists()
 
 
+def test_records_behind_skipped_ones_are_named_by_their_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They were counted from the first that was not skipped, so that another record was looked at."""
+    data = tmp_path / "bad.jsonl"
+    skipped = ["--data", data, "--skip", "2", "--out", tmp_path / "out.json"]
+    data.write_text(3 * GOOD + '{"text": "x"}\n')
+    refused(capsys, "bad.jsonl: record 3 has no text under question, problem, prompt", *skipped)
+    anika = "At 30, Anika is 4/3 the age of Maddie. What would be their average age in 15 years?"
+    lines_file(data, *3 * [{"question": "How many?"}], {"question": anika})
+    refused(
+        capsys, "1 of 2 problems are also evaluation problems of gsm8k_dev (the first is problem 3", *skipped
+    )
+
+
 # ---------------------------------------------------------------- refusals
 
 

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from s2t_eval.analysis.share_rule import read_agreement
+from s2t_eval.artifacts.files import WriteError
 from s2t_eval.artifacts.manifest import write_manifest
 from s2t_eval.embedded import embedded_path
 from s2t_eval.methods.selector_folder import Selector, load_selector
@@ -218,6 +220,20 @@ def test_a_start_without_boundaries_needs_its_own_problems(tmp_path: Path) -> No
         require_known_split(old, of_half, 0.25)
     with pytest.raises(SelectorError, match=r"with another --held_out \(held_out\), so problems"):
         require_known_split(first, of_half, 0.5)
+
+
+def test_a_training_that_started_from_a_selector_is_not_resumed_without_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder had what the selector had learnt, but none of the problems that it had learnt from."""
+    arguments = train_arguments(labels(), tmp_path / "out", "--form", "direct", "--skip_routers")
+    start = str(selector("direct"))
+    write = "s2t_eval.training.selector.selector_training.save_selector"
+    with patch(write, side_effect=WriteError("no room")), pytest.raises(SystemExit):
+        main([*arguments, "--start", start])
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert "checkpoints of another run (its start differ)" in capsys.readouterr().err
 
 
 def test_another_seed_trains_another_router(tmp_path: Path) -> None:

@@ -270,6 +270,20 @@ def test_evaluation_problems_are_refused_or_left_out(
     assert kept.manifest.data["left_out_as_evaluation_problems"] == 1
 
 
+def test_evaluation_files_of_one_name_are_all_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of `a/test.jsonl` and `b/test.jsonl` the last one alone was compared."""
+    files = [tmp_path / folder / "test.jsonl" for folder in ("a", "b")]
+    for file, number in zip(files, (2, 1000), strict=True):
+        file.parent.mkdir()
+        file.write_text(json.dumps({"question": make_split("train")[number].question}) + "\n")
+    with pytest.raises(SystemExit):
+        main(collect_arguments(tmp_path / "set", 4, "--evaluation", *map(str, files)))
+    message = capsys.readouterr().err
+    assert "1 of 4 problems are also evaluation problems of test (the first is problem 2" in message
+
+
 def test_benchmarks_questions_are_known_without_their_data() -> None:
     first = (
         "Janet’s ducks lay 16 eggs per day. She eats three for breakfast every morning and bakes "

@@ -13,6 +13,9 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from accelerate import PartialState, tracking
+from accelerate.tracking import GeneralTracker
+from accelerate.utils import LoggerType
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -21,7 +24,9 @@ from s2t_eval.models.attention_kernels import without_cudnn_attention
 from s2t_eval.training import checkpoints as checkpoints_module
 from s2t_eval.training.checkpoints import Progress
 from s2t_eval.training.loop import Loop, TrainingError, TrainingResult
+from s2t_eval.training.processes import write_result
 from s2t_eval.training.settings import LoopSettings
+from s2t_eval.training.work_folder import logs_folder
 from tests.engine.test_devices import needs_gpu
 
 
@@ -402,6 +407,66 @@ def test_checkpoints_hold_no_pickle(tmp_path: Path) -> None:
 def test_patience_stops_a_run_that_gets_no_better(tmp_path: Path) -> None:
     trained = make(tmp_path / "run", epochs=40, lr=30.0, patience=2).run()
     assert trained.stopped_early and trained.steps < 40 * 3
+
+
+def test_training_stays_on_the_device_of_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--device cuda:1` and `--device cpu` trained on the first GPU, or failed between two devices.
+
+    "meta" stands for the device that accelerate prefers.
+    """
+    whole = make(tmp_path / "whole")
+    expected = whole.run()
+    monkeypatch.setitem(PartialState._shared_state, "device", torch.device("meta"))
+    loop = make(tmp_path / "run")
+    assert loop.run() == expected
+    assert {parameter.device.type for parameter in loop.module.parameters()} == {"cpu"}
+
+
+class FileTracker(GeneralTracker):
+    """Writes what it receives to a file, as trackers of files do."""
+
+    name = "tensorboard"
+    requires_logging_directory = True
+
+    def __init__(self, run_name: str, logging_dir: str, **_: Any) -> None:
+        super().__init__()
+        self.path = Path(logging_dir) / run_name / "events.jsonl"
+
+    @property
+    def tracker(self) -> Path:
+        return self.path
+
+    def store_init_configuration(self, values: dict[str, Any]) -> None:
+        pass
+
+    def log(self, values: dict[str, float], step: int | None, **_: Any) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+
+def test_what_trackers_write_outlives_the_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logs lay among the checkpoints and were removed with them; the rate of a step was the next one's."""
+    monkeypatch.setattr(tracking, "_available_trackers", [LoggerType.TENSORBOARD])
+    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "tensorboard", FileTracker)
+    folder = tmp_path / "out.training" / "selector"
+    trained = make(folder, log_with=("tensorboard",), schedule="linear", lr_warmup_fraction=0.0).run()
+    write_result(lambda: None, folder.parent)
+    (log,) = tmp_path.rglob("events.jsonl")
+    assert log.is_relative_to(tmp_path / "out.logs")
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    steps = [event for event in events if "loss" in event]
+    assert [event["step"] for event in steps] == list(range(1, 10))
+    assert [event["lr"] for event in steps] == pytest.approx([0.05 * (9 - i) / 9 for i in range(9)])
+    held_out = {event["step"]: event["held_out/loss"] for event in events if "held_out/loss" in event}
+    assert held_out == {entry["step"]: entry["loss"] for entry in trained.history}
+
+
+@pytest.mark.parametrize("checkpoints", ["a.b.training/stage-1", "a.b.training", "a.b"])
+def test_logs_are_beside_the_result(checkpoints: str) -> None:
+    assert logs_folder(Path("runs") / checkpoints) == Path("runs/a.b.logs")
 
 
 def test_another_run_s_checkpoints_are_refused(tmp_path: Path) -> None:

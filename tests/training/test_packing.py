@@ -256,6 +256,17 @@ def test_losses_are_their_definitions() -> None:
 
 
 @pytest.mark.parametrize("name", ["ce", "kl", "ranknet"])
+def test_a_candidate_that_the_teacher_never_takes_has_a_loss_and_a_gradient(name: str) -> None:
+    """Labels may have a log-probability of minus infinity: training ended at once, its loss was NaN."""
+    scores = torch.tensor([[0.2, 1.4, -0.3]], requires_grad=True)
+    never, hardly = (torch.tensor([[-2.0, -0.4, least]]) for least in (-torch.inf, -60.0))
+    loss = LOSSES[name]  # type: ignore[index]
+    torch.testing.assert_close(loss(scores, never, 0.5), loss(scores, hardly, 0.5))
+    gradients = [torch.autograd.grad(loss(scores, teacher, 0.5).sum(), scores) for teacher in (never, hardly)]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("name", ["ce", "kl", "ranknet"])
 def test_losses_prefer_the_teacher_s_order(name: str) -> None:
     teacher = torch.tensor([[0.0, -1.0, -2.0, -5.0]])
     loss = LOSSES[name]  # type: ignore[index]

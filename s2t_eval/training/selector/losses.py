@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -20,7 +21,8 @@ def listwise_kl(scores: Tensor, teacher_log_probs: Tensor, temperature: float) -
     """KL of the teacher's distribution over the candidates from softmax(S / T), nats, [groups]."""
     target = teacher_log_probs.log_softmax(-1)
     predicted = (scores / temperature).log_softmax(-1)
-    return (target.exp() * (target - predicted)).sum(-1)
+    # 0 * log 0 = 0, also where the teacher's log-probability is minus infinity
+    return torch.where(target > -math.inf, target.exp() * (target - predicted), 0.0).sum(-1)
 
 
 def ranknet(scores: Tensor, teacher_log_probs: Tensor, temperature: float) -> Tensor:
