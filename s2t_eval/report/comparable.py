@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from s2t_eval.method_table import LENGTH_NAMES
 from s2t_eval.report.json_files import part_of
 from s2t_eval.report.run import Run
 
@@ -54,10 +55,10 @@ def _shown(value: object) -> str:
 
 def _limits(run: Run, without_length: bool) -> str:
     """The generation arguments as text: of a task, or of each task of a group."""
-    left_out = "max_gen_toks" if without_length else None
+    left_out = LENGTH_NAMES if without_length else ()
     configs = run.results["configs"]
     limits = [part_of(part_of(configs, task), "generation_kwargs") for task in run.tasks]
-    kept = [{k: v for k, v in of_task.items() if k != left_out} for of_task in limits]
+    kept = [{k: v for k, v in of_task.items() if k not in left_out} for of_task in limits]
     content = kept[0] if len(kept) == 1 else dict(zip(run.tasks, kept, strict=True))
     return json.dumps(content, sort_keys=True)
 
