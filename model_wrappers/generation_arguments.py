@@ -9,9 +9,7 @@ from typing import Any
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from s2t_eval.engine import Sampling
-
-LENGTH_NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
-"""The harness's names of the length limit; the first one present is used."""
+from s2t_eval.method_table import LENGTH_NAMES
 
 WITHOUT_EFFECT = frozenset(
     """assistant_confidence_threshold assistant_early_exit assistant_ensemble_weight assistant_lookbehind

@@ -12,6 +12,8 @@ from typing import Literal, get_args
 WRAPPERS = "s2t_eval.model_wrappers"
 GENERATED = "generate_until"
 """lm_eval's `output_type` of a task for which texts are written; others compare log-likelihoods."""
+LENGTH_NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+"""lm_eval's names of the limit of new tokens in `generation_kwargs`; the first one present is used."""
 
 
 @dataclass(frozen=True)

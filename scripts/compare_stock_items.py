@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from s2t_eval.artifacts.json_lines import read_json_lines
+from s2t_eval.report.documents import DATE
 
 MAX_ANSWER_LENGTH = 60
 HEADER = """\
@@ -23,12 +25,22 @@ HEADER = """\
 
 
 def read(folder: Path, task: str) -> dict[str, dict[int, dict[str, Any]]]:
-    """Filter -> document -> sample."""
-    files = sorted(folder.rglob(f"samples_{task}_*.jsonl"))
-    if not files:
+    """Filter -> document -> sample, of the newest run of the task below a folder.
+
+    Raises:
+        SystemExit: there is none.
+    """
+    start = f"samples_{task}_"
+    # `samples_gsm8k_*` also matches the samples of gsm8k_cot.
+    dates = {
+        path.stem.removeprefix(start): path
+        for path in folder.rglob(f"{start}*.jsonl")
+        if DATE.fullmatch(path.stem.removeprefix(start))
+    }
+    if not dates:
         raise SystemExit(f"{folder}: no samples of {task}; run lm_eval with --log_samples")
     samples: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
-    for _, sample in read_json_lines(files[-1]):
+    for _, sample in read_json_lines(dates[max(dates)]):
         samples[sample.get("filter", "none")][sample["doc_id"]] = sample
     return samples
 
@@ -42,7 +54,7 @@ def answer_text(sample: dict[str, Any]) -> str:
     return text if len(text) <= MAX_ANSWER_LENGTH else "…" + text[-MAX_ANSWER_LENGTH:]
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     for side in ("project", "stock"):
@@ -50,11 +62,13 @@ def main() -> None:
         parser.add_argument(f"--{side}-task", required=True)
     parser.add_argument("--metric", required=True, help="of the stock task")
     parser.add_argument("--project-metric", help="of the task of s2t-eval, where it has another name")
-    parsed = parser.parse_args()
+    parsed = parser.parse_args(argv)
     metric = parsed.project_metric or parsed.metric
     [project] = read(parsed.project, parsed.project_task).values()
     for name, stock in read(parsed.stock, parsed.stock_task).items():
         docs = [doc for doc in project if doc in stock]
+        if not docs:
+            raise SystemExit(f"{parsed.project}, {parsed.stock}: the runs have no document in common")
         scores = {doc: (float(project[doc][metric]), float(stock[doc][parsed.metric])) for doc in docs}
         differing = [
             doc for doc, (project_score, stock_score) in scores.items() if project_score != stock_score

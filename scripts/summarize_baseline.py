@@ -57,18 +57,29 @@ def paired_table(runs: Sequence[Run], control: Run) -> str:
 
 
 def row(run: Run, pair: Comparison | None) -> str:
-    """One line of the Markdown table; the control has no pair."""
-    score, cost = accuracy(run), run.cost
+    """One line of the Markdown table; the control has no pair, and a run without telemetry no costs."""
+    score = accuracy(run)
     paired = " | ".join([MISSING] * 3)
     if pair is not None:
         paired = " | ".join([delta(pair.delta, pair.interval), won_lost(pair), p_value(pair.p)])
-    rate = percent_sign(cost["realised_rate"], 2)
     return (
         f"| {run.name} | {score.n} | {score.count_text} | {score.interval_text} | {paired} "
-        f"| {percent_sign(cut_off([run]))} | {cost['triggers']:,} of {cost['tokens']:,} ({rate}) "
-        f"| {cost['flips']:,} | {cost['teacher_tokens']:,} | {cost.get('scorer_tokens', 0):,} "
-        f"| {cost['forwards_per_token']:.3f} |"
+        f"| {percent_sign(cut_off([run]))} | {' | '.join(_costs(run))} |"
     )
+
+
+def _costs(run: Run) -> list[str]:
+    """The cells of fired steps, flips, tokens of teacher and scorer, and forward passes."""
+    cost = run.cost
+    if not cost:
+        return [MISSING] * 5
+    rate = percent_sign(cost.get("realised_rate", float("nan")), 2)
+    passes = cost.get("forwards_per_token")
+    return [
+        f"{cost['triggers']:,} of {cost['tokens']:,} ({rate})",
+        *(f"{cost.get(name, 0):,}" for name in ("flips", "teacher_tokens", "scorer_tokens")),
+        MISSING if passes is None else f"{passes:.3f}",
+    ]
 
 
 def main() -> None:

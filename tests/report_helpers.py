@@ -49,6 +49,12 @@ def edited(path: Path, out: Path, change: Callable[[dict[str, Any]], object]) ->
     return out
 
 
+def stock_hf(content: dict[str, Any]) -> None:
+    """As if lm_eval's own hf backend had made a run; for `edited`."""
+    content["config"]["model"] = "hf"
+    del content["config"]["s2t_eval"]
+
+
 def other_limit(content: dict[str, Any]) -> None:
     """As if a run had been made with another limit of new tokens; for `edited`."""
     content["configs"]["s2t_arith"]["generation_kwargs"]["max_gen_toks"] = 512

@@ -133,18 +133,28 @@ def rescue_map(data: pd.DataFrame) -> Plot:
 
 
 def flips_text(data: pd.DataFrame) -> str:
-    """Markdown: the flips of documents whose answer changed, with the text before them."""
+    """Markdown: the flips of documents whose answer changed, with the text before them.
+
+    Args:
+        data: of `picks`, with a column `method` where there are traces of several.
+    """
+    data = data if "method" in data else data.assign(method="")
     changed = data[data["is_flip"] & data["outcome"].isin(["became right", "became wrong"])]
+    place = ["task", "doc_id", "method", "outcome"]
+    documents = list(changed.groupby(place, sort=True))
+    has_methods = data["method"].nunique() > 1
+    num_documents = len(changed[["task", "doc_id"]].drop_duplicates())
     lines = [
         "# Flips that may have changed an answer",
         "",
-        f"{len(changed):,} flips in {changed['doc_id'].nunique()} documents whose answer changed. It is not "
-        "known which of a document's flips changed it.",
+        f"{len(changed):,} flips in {num_documents} documents whose answer changed. It is not "
+        "known which of a document's flips changed it."
+        + (f" Those of the first {MAX_DOCUMENTS} are listed." if len(documents) > MAX_DOCUMENTS else ""),
         "",
     ]
-    documents = list(changed.groupby(["task", "doc_id", "outcome"], sort=True))
-    for (task, doc, became), part in documents[:MAX_DOCUMENTS]:
-        lines += [f"## {md(str(task))} {doc}: {became}", ""]
+    for (task, doc, method, became), part in documents[:MAX_DOCUMENTS]:
+        by = f", {md(str(method))}" if has_methods else ""
+        lines += [f"## {md(str(task))} {doc}{by}: {became}", ""]
         for row in part.itertuples(index=False):
             context = _code("…" + str(row.context))
             lines.append(

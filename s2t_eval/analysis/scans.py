@@ -15,7 +15,7 @@ from s2t_eval.report.comparable import NoSharedScoreError
 from s2t_eval.report.compare import compare_pair
 from s2t_eval.report.controls import control_of
 from s2t_eval.report.costs import num_answers
-from s2t_eval.report.figures import Plot, canvas, colour, interval_arms
+from s2t_eval.report.figures import Plot, canvas, colour, interval_arms, number_range
 from s2t_eval.report.origin import dtype_of, teacher_dtype_of
 from s2t_eval.report.run import Run, Settings
 from s2t_eval.statistics import holm, wilson
@@ -113,7 +113,7 @@ def _scan(entries: Sequence[Entry], axis: str, fixed: Sequence[str], label: str)
     with canvas(4.6 * len(panels), 3.6, len(panels)) as (figure, axes):
         for ax, ((student, benchmark), part, columns) in zip(axes, panels, strict=True):
             _lines(ax, part, axis, keys[2:], columns)
-            documents = f"n = {part['n'].iloc[0]}" if columns is ACCURACY else "fired steps"
+            documents = f"n = {number_range(part['n'])}" if columns is ACCURACY else "fired steps"
             for name, value in controls(entries, student, benchmark) if columns is ACCURACY else []:
                 ax.axhline(100 * value, color=colour("greedy"), linestyle=":", linewidth=0.9)
                 at = (1, 100 * value), (-3, 2), ("axes fraction", "data"), "offset points"
@@ -243,16 +243,22 @@ def _takeover_figure(data: pd.DataFrame) -> Figure:
             ax.errorbar(row.delta, at, xerr=arms, fmt="o", color=colour("takeover"), capsize=2)
             text = f"{row.delta:+.1f} (won {row.won}, lost {row.lost})"
             ax.annotate(text, (row.delta, at), (0, 6), textcoords="offset points", ha="center", fontsize=8)
-        labels = [
-            f"{row.benchmark}\n{_rule(row.trigger, row.tau, row.threshold)}, K {row.k}"
-            for row in data.itertuples(index=False)
-        ]
-        ax.set_yticks(range(len(data)), labels)
+        ax.set_yticks(range(len(data)), _takeover_labels(data))
         ax.set_ylim(len(data) - 0.4, -0.8)
         ax.axvline(0, color="#888888", linewidth=0.8)
         ax.set_xlabel("takeover minus selection, points (95 %)")
         ax.grid(axis="y", visible=False)
     return figure
+
+
+def _takeover_labels(data: pd.DataFrame) -> list[str]:
+    """A label for each pair: with its student where the pairs have several."""
+    has_students = data["student"].nunique() > 1
+    return [
+        f"{f'{row.student}, ' if has_students else ''}{row.benchmark}\n"
+        f"{_rule(row.trigger, row.tau, row.threshold)}, K {row.k}"
+        for row in data.itertuples(index=False)
+    ]
 
 
 def _without_k(run: Run) -> tuple[object, ...]:

@@ -22,7 +22,7 @@ from s2t_eval.analysis.sufficiency import SHADES
 from s2t_eval.artifacts.fingerprint import folder_hash
 from s2t_eval.artifacts.typed_json import read_object
 from s2t_eval.report.blocks import Entry
-from s2t_eval.report.figures import Plot, canvas, interval_arms
+from s2t_eval.report.figures import Plot, canvas, interval_arms, number_range
 from s2t_eval.statistics import spearman
 
 logger = logging.getLogger(__name__)
@@ -55,33 +55,41 @@ def read_agreement(path: Path) -> pd.DataFrame:
     """
     columns = ["selector", *KEYS, *AGREEMENT]
     if path.is_file():
-        table = pd.read_csv(path, dtype={"checkpoint": str})
+        try:
+            table = pd.read_csv(path, dtype={"checkpoint": str})
+        except ValueError as error:  # pandas' own, and text that is not UTF-8
+            raise ValueError(f"--agreement {path}: it cannot be read as CSV ({error})") from error
         missing = [name for name in columns if name not in table]
         if missing:
             raise ValueError(f"--agreement {path}: it has no column {', '.join(missing)}")
         return table[[*columns, *(name for name in (*PLACE, *MEASURED, SAME_WEIGHTS) if name in table)]]
     try:
-        info = read_object(path / SETTINGS)
-        rows = info["training"]["agreement"]
-    except (OSError, KeyError, ValueError) as error:
+        return _of_selector(path)
+    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(
             f"--agreement {path}: expected a CSV file, or a selector folder whose {SETTINGS} has figures of "
             "agreement; train it with this version of `s2t-eval train`"
         ) from error
+
+
+def _of_selector(folder: Path) -> pd.DataFrame:
+    """The figures of a selector's folder, in the columns of `read_agreement`."""
+    info = read_object(folder / SETTINGS)
+    rows = info["training"]["agreement"]
     table = pd.DataFrame(rows, columns=["proposer", "trigger", "tau", "proposal_weight", *AGREEMENT])
     # Folders of earlier versions name no weight in a row; theirs was the selector's.
     weights = np.where(table["proposer"] == "base", info["proposal_weight"], 0.0)
     table = table.assign(
-        selector=path.resolve().name,
-        checkpoint=folder_hash(path),
+        selector=folder.resolve().name,
+        checkpoint=folder_hash(folder),
         trigger=table["trigger"].replace(KL, "kl"),
         **{name: table[name].astype(float) for name in ("share", "low", "high")},
         proposal_weight=table["proposal_weight"].astype(float).fillna(pd.Series(weights)),
         adapter_scale=1.0,
-    )
+    )[["selector", *KEYS, *AGREEMENT]]
     # A default is part of a folder's hash, so the runs before `choose` name another one.
     folders = sorted({run for default in info["defaults"].values() for run in default.get("runs_of", ())})
-    return table[columns].assign(**{SAME_WEIGHTS: " ".join(folders)} if folders else {})
+    return table.assign(**{SAME_WEIGHTS: " ".join(folders)}) if folders else table
 
 
 def measured_shares(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -175,7 +183,7 @@ def share_rule(data: pd.DataFrame) -> Plot | None:
             x, y = 100 * part["share"], 100 * part["measured"]
             x_error = interval_arms(x, 100 * part["low"], 100 * part["high"])
             y_error = interval_arms(y, 100 * part["measured_low"], 100 * part["measured_high"])
-            label = f"{student}, {trigger} (n = {part['n'].iloc[0]})"
+            label = f"{student}, {trigger} (n = {number_range(part['n'])})"
             ax.errorbar(x, y, y_error, x_error, fmt="o", color=shade, capsize=2, linewidth=0.8, label=label)
         ends = [min(0, 100 * data["share"].min()), 100]
         ax.plot(ends, ends, color="#888888", linewidth=0.8, linestyle=":")

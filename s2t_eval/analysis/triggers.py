@@ -106,14 +106,23 @@ def gain_kept(entries: Sequence[Entry]) -> Plot | None:
             ax.annotate(
                 f"{row.share:.0f} %", (row.share, at), (0, 5), textcoords="offset points", ha="center"
             )
-        labels = [f"{r.trigger}, tau {100 * r.tau:g} %\n{r.benchmark}" for r in data.itertuples(index=False)]
-        ax.set_yticks(range(len(data)), labels)
+        ax.set_yticks(range(len(data)), _labels(data))
         ax.set_ylim(len(data) - 0.4, -0.7)
         ax.axvline(100, color="#888888", linewidth=0.8, linestyle=":")
         ax.axvline(0, color="#888888", linewidth=0.8)
         ax.set_xlabel("share of the KL trigger's gain over greedy, % (95 %)")
         ax.grid(axis="y", visible=False)
     return Plot("gain_kept", "Share of the gain that each trigger keeps, the teacher picking", data, figure)
+
+
+def _labels(data: pd.DataFrame) -> list[str]:
+    """A label for each row of `gain_kept`: with its student and its K where the rows have several."""
+    has_students, has_ks = (data[name].nunique() > 1 for name in ("student", "k"))
+    return [
+        f"{row.trigger}, tau {100 * row.tau:g} %{f', K {row.k}' if has_ks else ''}\n"
+        f"{f'{row.student}, ' if has_students else ''}{row.benchmark}"
+        for row in data.itertuples(index=False)
+    ]
 
 
 def _has_kl_trigger_of(entry: Entry, other: Entry) -> bool:

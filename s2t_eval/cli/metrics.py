@@ -16,9 +16,15 @@ def metric_choices(pairs: Sequence[str]) -> dict[str, str]:
     return dict(text.split("=", 1) for text in pairs)
 
 
-def require_used(metrics: Iterable[str], tasks: Iterable[str]) -> None:
-    """Raise `ValueError` for a `--metric` of a task that none of the results has."""
+def require_used(named: Iterable[str], tasks: Iterable[str], flag: str = "--metric") -> None:
+    """Raise `ValueError` for an option of a task that none of the results has.
+
+    Args:
+        named: tasks that the option names.
+        tasks: of the results.
+        flag: the option.
+    """
     known = sorted(set(tasks))
-    for task in metrics:
+    for task in named:
         if task not in known:
-            raise ValueError(f"--metric: none of the runs is of task {task!r}; there are {', '.join(known)}")
+            raise ValueError(f"{flag}: none of the runs is of task {task!r}; there are {', '.join(known)}")

@@ -54,6 +54,7 @@ class Report:
         from s2t_eval.report.write import Options, report
 
         formats = self._formats()
+        self._require_consistent(formats)
         if any("=" not in pair for pair in self.student):
             raise ValueError(f"--student: expected MODEL=STUDENT, got {' '.join(self.student)!r}")
         require_flags(self, texts=AT_LEAST_0)
@@ -77,6 +78,13 @@ class Report:
         texts = self._texts(runs)
         for path in report(runs, self.out, options, texts):
             print(path)
+
+    def _require_consistent(self, formats: list[str]) -> None:
+        """Raise `ValueError` for options without effect beside the others."""
+        if self.tokenizer is not None and not self.trace:
+            raise ValueError("--tokenizer: it is that of --trace; give both, or neither")
+        if self.trace and "html" not in formats:
+            raise ValueError("--trace: its texts are on the page; add html to --format, or leave it out")
 
     def _formats(self) -> list[str]:
         """The formats to write; raises `ValueError` for an unknown one."""

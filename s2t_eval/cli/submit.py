@@ -25,7 +25,7 @@ class Submit:
         model_id: ORG/NAME of the student on the Hub. None: the run's own name.
         dataset: TASK=ORG/DATASET:TASK where the dataset of a task is not known.
         source_url: address at which the evaluation is described.
-        organization: organization that ran the evaluation.
+        organization: organization that ran the evaluation; in the Hub's forms it needs `--source_url`.
         allow_partial: write runs with `--limit` too; their notes name the limit.
         validator: command that validates files of every-eval-ever. None: every_eval_ever.
         metric: TASK=METRIC,FILTER where a task has several metrics.
@@ -54,13 +54,16 @@ class Submit:
         from s2t_eval.report.runs import read_runs
         from s2t_eval.report.submission import Claim
 
+        self._require_consistent()
         require_reusable_folder(self.out, "one of `s2t-eval submit`", SIGNS)
         metrics = metric_choices(self.metric)
         runs = read_runs(list(self.results), metrics)
         require_used(metrics, [run.task for run in runs])
+        datasets = dict(map(_dataset, self.dataset))
+        require_used(datasets, [run.task for run in runs], "--dataset")
         claim = Claim(
             model_id=self.model_id,
-            datasets=dict(map(_dataset, self.dataset)),
+            datasets=datasets,
             source_url=self.source_url,
             organization=self.organization,
             allow_partial=self.allow_partial,
@@ -72,6 +75,18 @@ class Submit:
         else:
             paths = write_every_eval_ever(runs, self.out, claim, self.validator)
         print(*paths, sep="\n")
+
+    def _require_consistent(self) -> None:
+        """Raise `ValueError` for options that the chosen form has no place for."""
+        if self.to == "every-eval-ever":
+            return
+        if self.validator is not None:
+            raise ValueError("--validator: it is of --to every-eval-ever alone; leave it out")
+        if self.organization is not None and self.source_url is None:
+            raise ValueError(
+                "--organization: the Hub's forms name it with the address of the evaluation only; give "
+                "--source_url too, or leave it out"
+            )
 
 
 def _dataset(text: str) -> tuple[str, tuple[str, str]]:

@@ -60,7 +60,8 @@ def choose(folder: Path, runs: Sequence[Run], proposer: Proposer = "base") -> Ch
     for run in own:
         _require_usable(run, info)
     require_comparable(own, f"selector={folder}")
-    ranked = sorted(own, key=lambda run: (-run.value, run.cost.get("realised_rate", math.inf)))
+    sign = -1 if own[0].is_higher_better else 1
+    ranked = sorted(own, key=lambda run: (sign * run.value, run.cost.get("realised_rate", math.inf)))
     best = ranked[0]
     assert best.settings.trigger is not None  # `_require_usable` has checked it
     chosen = ProposerDefault(

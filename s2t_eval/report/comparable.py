@@ -1,4 +1,4 @@
-"""Whether two runs are comparable: same task version, documents, prompts and limits."""
+"""Whether two runs are comparable: same task version, documents, prompts, right answers and limits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from s2t_eval.method_table import LENGTH_NAMES
 from s2t_eval.report.json_files import part_of
 from s2t_eval.report.run import Run
 
@@ -54,10 +55,10 @@ def _shown(value: object) -> str:
 
 def _limits(run: Run, without_length: bool) -> str:
     """The generation arguments as text: of a task, or of each task of a group."""
-    left_out = "max_gen_toks" if without_length else None
+    left_out = LENGTH_NAMES if without_length else ()
     configs = run.results["configs"]
     limits = [part_of(part_of(configs, task), "generation_kwargs") for task in run.tasks]
-    kept = [{k: v for k, v in of_task.items() if k != left_out} for of_task in limits]
+    kept = [{k: v for k, v in of_task.items() if k not in left_out} for of_task in limits]
     content = kept[0] if len(kept) == 1 else dict(zip(run.tasks, kept, strict=True))
     return json.dumps(content, sort_keys=True)
 
@@ -69,14 +70,22 @@ def _document_differences(one: Run, other: Run, need_documents: bool) -> list[st
             return [] if same else [f"task hash {one.task_hash[:12]} against {other.task_hash[:12]}"]
         without = [str(run.source) for run in (one, other) if run.documents is None]
         return [f"samples are missing beside {' and '.join(without)}: run lm_eval with --log_samples"]
-    left, right = (set(pairing_keys(run.documents)) for run in (one, other))
+    targets = [_targets(run.documents) for run in (one, other)]
+    left, right = map(set, targets)
     if left == right:
-        return []
+        regraded = sorted({key[0] for key in left if targets[0][key] != targets[1][key]})
+        listed = f"{len(regraded)} documents have another right answer ({', '.join(regraded[:3])} …)"
+        return [f"target hashes: {listed}"] if regraded else []
     only = sorted({key[0] for key in left} ^ {key[0] for key in right})
     if only:
         return [f"document hashes: {len(only)} in one run alone ({', '.join(only[:3])} …)"]
     changed = sorted({key[0] for key in left ^ right})
     return [f"prompt hashes: {len(changed)} documents have another prompt ({', '.join(changed[:3])} …)"]
+
+
+def _targets(documents: pd.DataFrame) -> dict[tuple[str, str, int], str]:
+    """Key of a document -> the hash of what it was graded against."""
+    return dict(zip(pairing_keys(documents), documents["target_hash"], strict=True))
 
 
 def pairing_keys(documents: pd.DataFrame) -> list[tuple[str, str, int]]:

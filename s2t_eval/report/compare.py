@@ -147,10 +147,10 @@ def compare(base: Sequence[Run], new: Sequence[Run], rules: Rules | None = None)
 
     Raises:
         NotComparableError: nothing to compare, a run of the baseline without a counterpart, or a pair
-            whose task version, documents, prompts, n or limits differ.
+            whose task version, documents, prompts, right answers, n or limits differ.
     """
     rules = rules or Rules()
-    rows = [compare_pair(one, other) for one, other in match(base, new)]
+    rows = [compare_pair(one, other, alpha=rules.alpha) for one, other in match(base, new)]
     adjusted = holm([row.p for row in rows])
     return [_with_verdict(replace(row, p_holm=p), rules) for row, p in zip(rows, adjusted, strict=True)]
 
@@ -219,12 +219,15 @@ def _other_settings(run: Run, other: Run) -> str:
     return "".join(f"; {name} {old[name]} against {new[name]}" for name in old if old[name] != new[name])
 
 
-def compare_pair(base: Run, new: Run, *, other_limits: bool = False) -> Comparison:
+def compare_pair(
+    base: Run, new: Run, *, other_limits: bool = False, alpha: float = Rules.alpha
+) -> Comparison:
     """Pair documents by document and prompt hash.
 
     Args:
         base, new: the runs, with documents.
         other_limits: whether the limits of new tokens may differ.
+        alpha: the largest p-value at which a difference counts as detected.
 
     Raises:
         NotComparableError: the runs differ in more than the method.
@@ -259,7 +262,7 @@ def compare_pair(base: Run, new: Run, *, other_limits: bool = False) -> Comparis
         interval=paired_bootstrap(new_scores, base_scores),
         p=p,
         p_holm=p,
-        detectable=float("nan") if is_graded else detectable_effect(len(both), len(won), len(lost)),
+        detectable=float("nan") if is_graded else detectable_effect(len(both), len(won), len(lost), alpha),
         won=won,
         lost=lost,
         unscored=len(paired) - len(both),
@@ -344,8 +347,9 @@ def _texts_differ(base: str, new: str) -> bool:
 
 
 def _indexed(documents: pd.DataFrame) -> pd.DataFrame:
-    index = pd.MultiIndex.from_tuples(pairing_keys(documents))
-    return documents.set_index(index)[["doc_id", "output_hash", "score"]]
+    # `from_tuples` cannot make an index of no documents.
+    keys = pd.DataFrame(pairing_keys(documents), columns=["doc_hash", "prompt_hash", "repeat"])
+    return documents.set_index(pd.MultiIndex.from_frame(keys))[["doc_id", "output_hash", "score"]]
 
 
 def _with_verdict(row: Comparison, rules: Rules) -> Comparison:

@@ -29,7 +29,8 @@ def markdown(rows: Sequence[Comparison], problems: Sequence[str], rules: Rules) 
         f"Documents are paired by document and prompt hash. Regression: more than {100 * rules.threshold:g} "
         f"points lost, with a p-value (from {p_values_from(rows)}, with Holm's correction over the rows) of "
         f"at most {rules.alpha:g}. Intervals are from a seeded paired bootstrap. *Detectable* is the true "
-        "difference that the exact McNemar test finds with a power of 80 %."
+        f"difference that the exact McNemar test finds with a power of 80 %, at a p-value of at most "
+        f"{rules.alpha:g} without the correction."
     )
     metrics = dict.fromkeys(f"{md(row.task)} {md(row.metric)}" for row in rows)
     lines.append(f"\nScores by lm_eval's metric and filter: {'; '.join(metrics)}.")

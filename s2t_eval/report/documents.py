@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,12 @@ HASH_LENGTH = 16
 def short_hash(text: str) -> str:
     """The first hexadecimal digits of a sha256."""
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
+
+
+def as_score(value: object) -> float | None:
+    """A finite JSON number as a float; None for anything else: an infinite loss cannot be averaged."""
+    number = as_number(value)
+    return number if number is not None and math.isfinite(number) else None
 
 
 def as_number(value: object) -> float | None:
@@ -126,7 +133,7 @@ def documents_of(
         try:
             hashes = [str(sample[name])[:HASH_LENGTH] for name in HASHES[:3]]
             output = short_hash(json.dumps(sample["resps"], sort_keys=True))
-            rows.append((int(sample["doc_id"]), *hashes, output, as_number(sample.get(metric))))
+            rows.append((int(sample["doc_id"]), *hashes, output, as_score(sample.get(metric))))
         except KeyError as error:
             raise ResultsError(f"{source}:{number}: a sample without {error}; expected lm_eval's") from error
         except (TypeError, ValueError, OverflowError) as error:
@@ -161,5 +168,5 @@ def parse_documents(lines: Sequence[str]) -> pd.DataFrame:
     names = lines[0].split(" ")
     frame = pd.DataFrame([line.split(" ") for line in lines[1:]], columns=names)
     frame["doc_id"] = frame["doc_id"].astype(int)
-    frame["score"] = pd.to_numeric(frame["score"].where(frame["score"] != "-")).astype(float)
-    return frame
+    scores = pd.to_numeric(frame["score"].where(frame["score"] != "-")).astype(float)
+    return frame.assign(score=scores.where(np.isfinite(scores)))

@@ -22,6 +22,7 @@ from s2t_eval.artifacts.files import write_text
 from s2t_eval.report.benchmarks import benchmark_of
 from s2t_eval.report.cells import accuracy
 from s2t_eval.report.json_files import ResultsError
+from s2t_eval.report.origin import UNKNOWN, is_stock
 from s2t_eval.report.run import Run
 from s2t_eval.report.submission import PLAIN, Claim, details, notes, require_whole, slug
 
@@ -114,22 +115,30 @@ def _record(run: Run, claim: Claim) -> dict[str, Any]:
         },
         "eval_library": {
             "name": "lm_eval",
-            "version": str(run.results.get("lm_eval_version") or "unknown"),
-            "additional_details": details(run),
+            "version": str(run.results.get("lm_eval_version") or UNKNOWN),
+            "additional_details": details(run)
+            | ({"source_url": claim.source_url} if claim.source_url else {}),
         },
         "model_info": {
             "name": model,
             "id": model,
             "developer": model.split("/")[0],
-            "inference_engine": {"name": "s2t-eval", "version": details(run)["s2t_eval"]},
+            "inference_engine": _engine(run),
             "additional_details": {**info, "base_model": claim.model(run), "notes": notes(run)},
         },
         "evaluation_results": [_result(run, dataset)],
     }
 
 
+def _engine(run: Run) -> dict[str, str]:
+    """What generated the texts: of lm_eval's own hf backend transformers."""
+    if is_stock(run):
+        return {"name": "transformers", "version": str(run.results.get("transformers_version") or UNKNOWN)}
+    return {"name": "s2t-eval", "version": str(run.backend_info.get("version") or UNKNOWN)}
+
+
 def _result(run: Run, dataset: str) -> dict[str, Any]:
-    limit = run.limits.get("max_gen_toks")
+    limit = run.length_limit
     uncertainty: dict[str, Any] = {"num_samples": run.n}
     if run.stderr is not None:
         uncertainty["standard_error"] = {"value": run.stderr, "method": "analytic"}

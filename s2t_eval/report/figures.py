@@ -6,7 +6,7 @@ import colorsys
 import functools
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,10 +154,16 @@ def accuracy_plot(entries: Sequence[Entry]) -> Plot:
         for ax, (student, benchmark) in zip(axes, panels, strict=True):
             part = data[(data["student"] == student) & (data["benchmark"] == benchmark)]
             _dots(ax, part)
-            ax.set_title(f"{student}\n{benchmark}, n = {part['n'].iloc[0]}", fontsize=9)
+            ax.set_title(f"{student}\n{benchmark}, n = {number_range(part['n'])}", fontsize=9)
     has_groups = any(len(e.run.tasks) > 1 for e in entries)
     kind = "Wilson; means of tasks: bootstrap" if has_groups else "Wilson"
     return Plot("accuracy", f"Accuracy by method, with 95 % intervals ({kind})", data, figure)
+
+
+def number_range(numbers: Iterable[int]) -> str:
+    """Numbers of documents that a figure's title has for all of its rows: "300", or "296–300"."""
+    several = sorted(set(numbers))
+    return "–".join(str(number) for number in (several if len(several) < 3 else (several[0], several[-1])))
 
 
 def interval_arms(value: Any, low: Any, high: Any) -> np.ndarray:
@@ -189,7 +195,8 @@ def pareto_plot(entries: Sequence[Entry]) -> Plot | None:
     """Accuracy against work (parameters times tokens of student, teacher and scorer), with the Pareto front.
 
     In a panel with a teacher of unknown size the axis is the sum of tokens instead, and the teacher alone is
-    left out, since its tokens cost more than the student's.
+    left out, since its tokens cost more than the student's. Scores of a metric of which less is better are
+    left out too.
 
     Args:
         entries: runs with costs.
@@ -197,7 +204,7 @@ def pareto_plot(entries: Sequence[Entry]) -> Plot | None:
     Returns:
         None where no run has telemetry.
     """
-    points = costs(entries)
+    points = costs([entry for entry in entries if entry.run.is_higher_better])
     if points.empty:
         return None
     panels = [part for _, part in points.groupby(["student", "tasks"], sort=False)]
@@ -252,7 +259,7 @@ def _scatter(ax: Axes, part: pd.DataFrame) -> None:
         shade = "black" if is_teacher_alone(str(row.method)) else colour(str(row.method_key))
         ax.scatter(row.cost, row.accuracy, color=shade, s=28, zorder=3)
         ax.annotate(
-            str(row.method).replace(", K 8", ""),
+            re.sub(r", K 8(?!\d)", "", str(row.method)),
             (row.cost, row.accuracy),
             (1.03, height),
             textcoords="axes fraction",

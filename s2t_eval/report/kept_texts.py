@@ -299,13 +299,19 @@ def texts_of(source: Path) -> list[KeptText] | None:
 def _require_same_run(path: Path, texts: Sequence[KeptText], results: dict[str, Any]) -> None:
     """Raise `ResultsError` for texts that are not those of the results beside them."""
     text_of_document = {(text.task, text.doc_id): text for text in texts}
+    tasks = {text.task for text in texts}
     for task, (head, *lines) in part_of(results, "documents").items():
+        if task not in tasks:
+            continue  # a group: its texts have the names of its tasks
         names = head.split(" ")
         for line in lines:
             row = dict(zip(names, line.split(" "), strict=True))
             text = text_of_document.get((task, int(row["doc_id"])))
             if text is None or text.doc_hash != row["doc_hash"]:
-                continue  # a group's line: its number is another task's
+                raise ResultsError(
+                    f"{path}: it has no text of document {row['doc_id']} of {task}, or that of another one; "
+                    "keep the texts of this run again"
+                )
             score = None if row["score"] == "-" else float(row["score"])
             is_same_text = text.output_hash in row["output_hash"].split("|")
             if not (is_same_text and _same_verdict(text.verdict, score)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -40,8 +40,9 @@ def main_table(entries: Sequence[Entry], *, intervals: bool = False, with_publis
     if len(math_at) == len(_MATH):
         benchmarks.insert(math_at[-1] + 1, MATH_AVG)
     cost_cells = _cost_cells(entries)
+    lower = {entry.benchmark.title for entry in entries if not entry.run.is_higher_better}
     blocks = [
-        Block(str(student), _rows(rows, benchmarks, intervals, cost_cells))
+        Block(str(student), _rows(rows, benchmarks, intervals, cost_cells, lower))
         for student, rows in data.groupby("student", sort=False)
     ]
     return Table(
@@ -150,10 +151,13 @@ def _rows(
     benchmarks: Sequence[str],
     intervals: bool,
     cost_cells: Mapping[tuple[str, str], Sequence[Cell]],
+    lower: Collection[str],
 ) -> list[list[Cell]]:
+    """The rows of a student; `lower` are the benchmarks of a metric of which less is better."""
     measured = data[~_is_teacher(data) & data["value"].notna()]
     has_choice = measured["method"].nunique() > 1  # a single method is not marked as the best
-    best = measured.groupby("benchmark")["value"].max() if has_choice else pd.Series(dtype=float)
+    of_benchmarks = measured.groupby("benchmark")["value"] if has_choice else ()
+    best = {title: values.min() if title in lower else values.max() for title, values in of_benchmarks}
     rows = []
     for (student, label), part in data.groupby(["student", "method"], sort=False):
         by_benchmark = {row.benchmark: row for row in part.itertuples(index=False)}

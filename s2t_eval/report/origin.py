@@ -111,7 +111,7 @@ def device_of(run: Run) -> str:
 
 def limit_of(run: Run) -> str:
     """The limit of new tokens, or UNKNOWN where the task leaves it to the backend."""
-    return str(run.limits.get("max_gen_toks") or UNKNOWN)
+    return str(run.length_limit or UNKNOWN)
 
 
 def _mixed(entries: Sequence[Entry]) -> dict[str, dict[str, list[Run]]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from s2t_eval.method_table import BY_KEY, GENERATED, Method, method_of
+from s2t_eval.method_table import BY_KEY, GENERATED, LENGTH_NAMES, Method, method_of
 from s2t_eval.report.computed import computed, model_arguments
 from s2t_eval.report.json_files import ResultsError, part_of
 from s2t_eval.statistics import Scores
@@ -125,6 +125,12 @@ class Run:
         """Responses to each document, of each task: the harness's `repeats`."""
         configs = (part_of(self.results["configs"], task) for task in self.tasks)
         return tuple(int(config.get("repeats") or 1) for config in configs)
+
+    @property
+    def length_limit(self) -> int | None:
+        """The limit of new tokens; None where the tasks leave it to the backend, or differ in it."""
+        values = (self.limits.get(name) for name in LENGTH_NAMES)
+        return next((int(value) for value in values if value is not None), None)
 
     @property
     def figures_of_tasks(self) -> list[float]:

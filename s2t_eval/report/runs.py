@@ -76,10 +76,19 @@ def _read_path(path: Path, metrics: dict[str, str]) -> Iterator[Run]:
 
 
 def results_files(folder: Path) -> Iterator[Path]:
-    """The results files below a folder: lm_eval's own, and those of `results/baselines`."""
+    """The results files below a folder: lm_eval's own, and those of `results/baselines`.
+
+    A JSON file that is empty or cut off is among them, so that reading it ends in an error: it may have been
+    one, and a comparison without its rows would pass.
+    """
     for file in folder.rglob("*.json"):
-        if file.name.startswith("results_") or '"configs"' in file.read_text(errors="replace"):
+        if file.name.startswith("results_") or _may_be_results(file.read_text(errors="replace").strip()):
             yield file
+
+
+def _may_be_results(text: str) -> bool:
+    is_cut_off = text.startswith("{") and not text.endswith("}")
+    return not text or is_cut_off or '"configs"' in text
 
 
 def _run_name(file: Path, path: Path) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-import s2t_eval
 from s2t_eval.report.benchmarks import benchmark_of
 from s2t_eval.report.blocks import short_name
 from s2t_eval.report.documents import short_hash
@@ -62,7 +61,11 @@ class Claim:
 
 
 def require_whole(runs: Sequence[Run], claim: Claim) -> None:
-    """Raise `ResultsError` for several models under one name, or a run without all documents and scores."""
+    """Raise `ResultsError` for several models under one name, and for runs that a leaderboard cannot take.
+
+    Those are runs without all documents and scores, and of a metric that is no share: scores are written in
+    percent.
+    """
     models = sorted({run.model for run in runs})
     if claim.model_id is not None and len(models) > 1:
         raise ResultsError(
@@ -70,6 +73,11 @@ def require_whole(runs: Sequence[Run], claim: Claim) -> None:
             "submit each model's (the teacher's, for instance) separately"
         )
     for run in runs:
+        if not 0 <= run.value <= 1:
+            raise ResultsError(
+                f"{run.source}: {run.task} has the {run.metric} {run.value:g}; expected a share from 0 to 1, "
+                f"which is written in percent; choose one with --metric {run.task}=METRIC,FILTER"
+            )
         total = documents_of_task(run)
         unscored = run.n - len(run.scored) if run.documents is not None else 0
         if (run.n < total or unscored) and not claim.allow_partial:
@@ -121,9 +129,9 @@ def details(run: Run) -> dict[str, str]:
         "filter": run.filter,
         "n": f"{run.n} of {documents_of_task(run)}",
         "few_shot": part_of(run.results, "n-shot").get(run.task),
-        "max_new_tokens": run.limits.get("max_gen_toks"),
+        "max_new_tokens": run.length_limit,
         "lm_eval": run.results.get("lm_eval_version"),
-        "s2t_eval": info.get("version", s2t_eval.__version__),
+        "s2t_eval": info.get("version"),
     }
     return {name: str(value) for name, value in values.items() if value is not None}
 

@@ -205,6 +205,30 @@ def test_gain_kept_from_the_committed_results() -> None:
     assert gain_kept(arrange(read_runs([EMBEDDED / "greedy.json"]))) is None
 
 
+def test_lines_of_a_figure_name_the_student_and_the_k_where_it_has_several(tmp_path: Path) -> None:
+    """Two students, or two numbers of candidates, had lines of one label."""
+
+    def other_student(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"] |= {"pretrained": "me/other", "student": "0" * 16}
+
+    def other_k(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"]["policy"]["top_k"] = 4
+
+    names = ("greedy", "s2t_kl_tau5", "s2t_entropy_tau5", "takeover_kl_tau5")
+    own = [EMBEDDED / f"{name}.json" for name in names]
+    for change, paths in ((other_student, own), (other_k, own[1:3])):
+        others = [edited(path, tmp_path / change.__name__ / path.name, change) for path in paths]
+        entries = arrange(read_runs([*own, *others]))
+        for plot in (gain_kept(entries), takeover_against_selection(entries)):
+            assert plot is not None and len(plot.data) == 2
+            labels = [label.get_text() for label in plot.figure.axes[0].get_yticklabels()]
+            assert len(set(labels)) == 2
+    alone = gain_kept(arrange(read_runs(own)))
+    assert alone is not None
+    [label] = alone.figure.axes[0].get_yticklabels()
+    assert label.get_text() == "entropy, tau 5 %\nArith (embedded)"
+
+
 @pytest.mark.parametrize(
     ("entries", "policy"),
     [
@@ -461,6 +485,26 @@ def test_picks_tell_what_became_of_the_answer() -> None:
     assert "2 flips in 1 documents" in text and "`s2t_arith 2: became right`" not in text
     assert "## s2t_arith 2: became right" in text and "` 7` → ` 8`" in text
     assert len(rescue_map(data).data) == len(data)
+
+
+def test_flips_of_several_methods_and_tasks_are_listed_apart() -> None:
+    """Of traces of s2t and takeover, the flips of a document stood in one list that named no method, and
+    documents of two tasks with one number were counted once."""
+    one = picks(read_trace(TRACE), {2: 1.0}, {2: 0.0}, lambda *given: [0.25] * len(given[2]), str)
+    flips = int(one.loc[one["doc_id"] == 2, "is_flip"].sum())
+    every = pd.concat(
+        [
+            one.assign(method="S2T"),
+            one.assign(method="Takeover"),
+            one.assign(method="S2T", task="s2t_other"),
+        ],
+        ignore_index=True,
+    )
+    text = flips_text(every)
+    assert f"{3 * flips} flips in 2 documents whose answer changed." in text
+    for heading in ("s2t_arith 2, S2T", "s2t_arith 2, Takeover", "s2t_other 2, S2T"):
+        [part] = [part for part in text.split("## ") if part.startswith(f"{heading}: became right")]
+        assert part.count("- token ") == flips
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,14 @@ def test_folders_and_tables_are_read_and_others_refused(
         read_agreement(tmp_path / "other.csv")
     with pytest.raises(ValueError, match=r"expected a CSV file, or a selector folder"):
         read_agreement(tmp_path)
+    # These were named in the words of pandas alone, and as tracebacks.
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(ValueError, match=r"empty\.csv: it cannot be read as CSV \(No columns to parse"):
+        read_agreement(tmp_path / "empty.csv")
+    for content in ('{"training": []}', '{"training": {"agreement": []}}', '{"training": {"agreement": 3}}'):
+        (tmp_path / "selector.json").write_text(content)
+        with pytest.raises(ValueError, match=r"expected a CSV file, or a selector folder"):
+            read_agreement(tmp_path)
     with pytest.raises(SystemExit):
         main(["analyze", "--agreement", str(folder), "--out", str(tmp_path / "out")])
     assert "nothing to analyse" in capsys.readouterr().err

@@ -143,6 +143,17 @@ def test_kept_texts_that_are_not_of_their_run_are_refused(
     assert said(capsys, kept, "--check", code=1)[-1].endswith(": 1 verdicts changed")
 
 
+def test_kept_texts_that_lack_a_document_are_refused(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A document without a text, or with that of another one, was left out: `--check` passed without it."""
+    [path] = kept.glob("*.texts.jsonl.gz")
+    texts = read_texts(path)
+    other = KeptText(**{**vars(texts[3]), "doc_hash": "0" * 16})
+    for altered in ([*texts[:3], *texts[4:]], [*texts[:3], other, *texts[4:]]):
+        write_texts(path, altered)
+        line = refused(capsys, "regrade", kept, "--check")
+        assert f"it has no text of document {texts[3].doc_id} of s2t_arith, or that of another one" in line
+
+
 def test_shares_that_were_kept_with_six_digits_are_of_their_run(results: Path, tmp_path: Path) -> None:
     """Where one of three responses was right, 1/3 was not the 0.333333 of the results beside the texts."""
     measured = tmp_path / "measured"

@@ -112,6 +112,16 @@ def test_the_most_right_answers_become_the_default(
     assert info.proposal_weight == 0.0
 
 
+def test_of_an_error_rate_the_smallest_is_chosen(made: tuple[Path, list[Path]], tmp_path: Path) -> None:
+    """The setting with the largest loss became the default."""
+    selector = Path(shutil.copytree(made[0], tmp_path / "selector"))
+    folders = given_values(made[1], tmp_path / "a", 3, 5, 4)
+    for path in map(results_file, map(Path, folders)):
+        edited(path, path, lambda c: c["higher_is_better"][DEV_TASK].update(exact_match=False))
+    main(["choose", "--selector", str(selector), *folders])
+    assert read_info(selector).default("base").tau == 0.01
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -20,14 +20,15 @@ from s2t_eval.report.blocks import arrange
 from s2t_eval.report.comparable import NotComparableError, require_comparable
 from s2t_eval.report.compare import Rules, Verdict, compare, failures, match, p_heading
 from s2t_eval.report.compare_text import markdown
-from s2t_eval.report.documents import format_documents, parse_documents
+from s2t_eval.report.documents import documents_of, format_documents, parse_documents
 from s2t_eval.report.run import Run
 from s2t_eval.report.runs import read_runs
-from s2t_eval.statistics import paired_p
-from tests.commands import exit_code
+from s2t_eval.statistics import detectable_effect, paired_p
+from tests.commands import exit_code, refused
 from tests.report_helpers import EMBEDDED, REAL, REPOSITORY, ROWS, edited
 
 GREEDY = EMBEDDED / "greedy.json"
+HEAD = "doc_id doc_hash prompt_hash target_hash output_hash score"
 
 
 def run_of(path: Path) -> Run:
@@ -144,6 +145,36 @@ def test_documents_that_lost_their_score_fail_the_gate(tmp_path: Path) -> None:
     assert failures(compare(read_runs([part]), read_runs([part])), ["regression", "change"]) == []
 
 
+def test_an_infinite_score_is_none(tmp_path: Path) -> None:
+    """A new run with an infinite loss on one document had an undefined p, and passed as within noise."""
+    lost = edited(GREEDY, tmp_path / "greedy.json", flip(1, ("1", "inf")))
+    [row] = rows = compare(read_runs([GREEDY]), read_runs([lost]))
+    assert (row.n, row.newly_unscored, row.delta, row.p) == (299, 1, 0, 1)
+    [reason] = failures(rows, ["regression"])
+    assert "1 of 300 documents have a score in the base and none in the new run" in reason
+    sample = json.loads(sample_text(float("-inf")))
+    assert documents_of([sample], "loss", "none", "samples.jsonl")["score"].isna().all()
+
+
+def sample_text(loss: float) -> str:
+    """A line of lm_eval's samples, with what `documents_of` reads."""
+    names = ("doc_hash", "prompt_hash", "target_hash")
+    return json.dumps({"doc_id": 0, **dict.fromkeys(names, "0"), "resps": [["text"]], "loss": loss})
+
+
+def test_the_detectable_effect_is_that_of_the_alpha_of_the_comparison(tmp_path: Path) -> None:
+    """It was that of a p-value of 0.05 whatever --alpha was, so the table promised too much."""
+    worse = edited(GREEDY, tmp_path / "greedy.json", flip(6, ("1", "0")))
+    rows = {
+        alpha: compare(read_runs([GREEDY]), read_runs([worse]), Rules(alpha=alpha)) for alpha in (0.05, 0.001)
+    }
+    found = {alpha: row.detectable for alpha, [row] in rows.items()}
+    assert found == {alpha: detectable_effect(300, 0, 6, alpha) for alpha in found}
+    assert found[0.001] > 1.5 * found[0.05]
+    text = markdown(rows[0.001], [], Rules(alpha=0.001))
+    assert "with a power of 80 %, at a p-value of at most 0.001 without the correction." in text
+
+
 THIRDS = (1 / 3, 2 / 3, 1.0, 0.0)
 
 
@@ -240,6 +271,12 @@ def other_document(content: dict[str, Any]) -> None:
     lines[5] = " ".join([parts[0], "0" * 16, *parts[2:]])
 
 
+def other_target(content: dict[str, Any]) -> None:
+    lines = content["documents"]["s2t_arith"]
+    parts = lines[5].split(" ")
+    lines[5] = " ".join([*parts[:3], "0" * 16, *parts[4:]])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -251,6 +288,8 @@ def other_document(content: dict[str, Any]) -> None:
         ),
         (reword, "prompt hashes: 1 documents have another prompt"),
         (other_document, "document hashes: 2 in one run alone"),
+        # The hash of the right answer was kept and never compared: other answers passed as noise.
+        (other_target, "target hashes: 1 documents have another right answer"),
         (lambda c: c.pop("documents"), r"samples are missing beside .*new\.json: run lm_eval with --log"),
     ],
 )
@@ -259,6 +298,28 @@ def test_what_may_not_be_compared(tmp_path: Path, change: Any, message: str) -> 
     with pytest.raises(NotComparableError, match=message):
         compare(read_runs([GREEDY]), read_runs([new]))
     assert exit_code("compare", GREEDY, new) == 2
+
+
+def test_runs_without_a_document_have_nothing_to_compare(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two empty files of samples ended in a traceback of pandas."""
+    empty = edited(GREEDY, tmp_path / "empty.json", lambda c: c["documents"].update(s2t_arith=[HEAD]))
+    assert refused(capsys, "compare", empty, empty).endswith("no document has a score in both")
+
+
+@pytest.mark.parametrize("kept", [0, 30])
+def test_a_file_of_the_baseline_that_was_cut_off_is_no_missing_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kept: int
+) -> None:
+    """An empty `s2t.json`, as a full disk leaves one, was skipped, and the gate passed without its row."""
+    (tmp_path / "greedy.json").write_text(GREEDY.read_text())
+    (tmp_path / "s2t.json").write_text(GREEDY.read_text()[:kept])
+    (tmp_path / "other.json").write_text('{"of": "something else"}')
+    (tmp_path / "list.json").write_text("[1]\n")
+    assert "s2t.json: not complete JSON" in refused(capsys, "compare", tmp_path, GREEDY)
+    (tmp_path / "s2t.json").unlink()
+    assert [run.name for run in read_runs([tmp_path])] == ["greedy"]
 
 
 def test_a_task_that_vanished(tmp_path: Path) -> None:

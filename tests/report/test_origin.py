@@ -51,6 +51,20 @@ MIXTURES: dict[str, tuple[Change, str]] = {
 }
 
 
+@pytest.mark.parametrize("name", ["max_new_tokens", "max_tokens"])
+def test_a_limit_has_any_of_the_names_that_lm_eval_takes(name: str, tmp_path: Path) -> None:
+    """`max_tokens: 512` of a task was an unknown limit, and --mixed did not put it beside another one."""
+
+    def limited(number: int) -> Change:
+        return lambda c: c["configs"]["s2t_arith"].update(generation_kwargs={"until": ["x"], name: number})
+
+    paths = [edited(path, tmp_path / path.name, limited(512 + at)) for at, path in enumerate((GREEDY, VOTE))]
+    entries = arrange(read_runs(paths), other_limits=True)
+    assert "Limit of new tokens: Arith (embedded) 512, 513." in origin_note(entries)
+    with pytest.raises(NotComparableError, match=r"Arith \(embedded\) limits: 512 \(greedy\), 513 \(maj8\)"):
+        require_one_origin(entries)
+
+
 @pytest.mark.parametrize("name", MIXTURES)
 def test_a_table_refuses_a_mixture_or_names_it(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

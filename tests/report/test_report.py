@@ -21,7 +21,14 @@ from s2t_eval.report.blocks import arrange
 from s2t_eval.report.comparable import NotComparableError
 from s2t_eval.report.costs import costs
 from s2t_eval.report.efficiency_table import efficiency_table
-from s2t_eval.report.figures import accuracy_plot, canvas, interval_arms, pareto_plot, spread
+from s2t_eval.report.figures import (
+    accuracy_plot,
+    canvas,
+    interval_arms,
+    number_range,
+    pareto_plot,
+    spread,
+)
 from s2t_eval.report.json_files import ResultsError
 from s2t_eval.report.main_table import main_table
 from s2t_eval.report.published import published, published_size, sources
@@ -32,9 +39,9 @@ from s2t_eval.report.table import Block, Cell, Table, tex
 from s2t_eval.report.traces import pieces, read_trace
 from s2t_eval.report.write import Options, make_tables
 from s2t_eval.statistics import wilson
-from tests.commands import exit_code
+from tests.commands import exit_code, refused
 from tests.harness_helpers import tokenizer
-from tests.report_helpers import EMBEDDED, REAL, edited, other_limit
+from tests.report_helpers import EMBEDDED, REAL, edited, other_limit, scored
 
 
 @pytest.fixture(scope="module")
@@ -289,6 +296,56 @@ def test_figures_come_with_their_numbers_and_twice_the_same(runs: list[Run], tmp
     assert edge is not None
     on_edge = edge.data[edge.data["is_on_edge"]].sort_values("cost")
     assert on_edge["accuracy"].groupby(on_edge["student"]).apply(lambda a: a.is_monotonic_increasing).all()
+
+
+def less_is_better(content: dict[str, Any]) -> None:
+    content["higher_is_better"]["s2t_arith"]["exact_match"] = False
+
+
+def test_of_an_error_rate_the_smallest_is_the_best(tmp_path: Path) -> None:
+    """The largest loss of a student was bold, and the front of the cost figure went through it."""
+    names = ("greedy", "s2t_kl_tau5")
+    paths = [edited(EMBEDDED / f"{n}.json", tmp_path / f"{n}.json", less_is_better) for n in names]
+    entries = arrange(read_runs(paths))
+    [block] = main_table(entries, with_published=False).blocks
+    best = {row[0].text: row[1].is_best for row in block.rows}
+    assert best == {"Greedy": True, "S2T (teacher), kl, tau 5 %, K 8": False}
+    assert pareto_plot(entries) is None
+
+
+def test_the_k_of_a_label_is_whole(tmp_path: Path) -> None:
+    """`, K 8` is left out beside a point; of K 80 a 0 was left, behind the rate."""
+    paths = [EMBEDDED / "greedy.json", EMBEDDED / "s2t_kl_tau5.json"]
+    paths.append(
+        edited(
+            EMBEDDED / "s2t_kl_tau5.json",
+            tmp_path / "k80.json",
+            lambda c: c["config"]["s2t_eval"]["policy"].update(top_k=80),
+        )
+    )
+    plot = pareto_plot(arrange(read_runs(paths)))
+    assert plot is not None
+    shown = {text.get_text() for text in plot.figure.axes[0].texts}
+    assert {"S2T (teacher), kl, tau 5 %", "S2T (teacher), kl, tau 5 %, K 80"} <= shown
+
+
+def test_a_panel_names_all_numbers_of_documents(tmp_path: Path) -> None:
+    """The number of its first row stood for runs with fewer scored documents."""
+    [part] = scored(tmp_path, s2t_kl_tau5=range(200))
+    plot = accuracy_plot(arrange(read_runs([EMBEDDED / "greedy.json", part])))
+    assert plot.figure.axes[0].get_title().endswith(", n = 200–300")
+    assert number_range([300, 300]) == "300"
+
+
+def test_options_without_effect_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Traces were read for a report without a page, and a tokenizer without a trace was ignored."""
+    run, trace = EMBEDDED / "s2t_kl_tau5.json", EMBEDDED / "traces" / "s2t_kl_tau5.jsonl"
+    for arguments, message in (
+        (("--tokenizer", "embedded/student"), "--tokenizer: it is that of --trace"),
+        (("--trace", trace, "--format", "md,csv"), "--trace: its texts are on the page; add html"),
+    ):
+        assert message in refused(capsys, "report", run, "--out", tmp_path / "out", *arguments)
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_point_of_the_front_is_dominated() -> None:

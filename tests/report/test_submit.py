@@ -18,7 +18,7 @@ from s2t_eval.report.every_eval_ever import find_validator
 from s2t_eval.report.runs import read_runs
 from s2t_eval.report.submission import details, notes, prompt_hash
 from tests.commands import exit_code
-from tests.report_helpers import EMBEDDED, REAL, ROWS, edited
+from tests.report_helpers import EMBEDDED, REAL, ROWS, edited, stock_hf
 
 SLM, TINY = REAL / "greedy.json", EMBEDDED / "greedy.json"
 DATASET = ("--dataset", "s2t_arith=me/arith:arith")
@@ -139,6 +139,12 @@ def test_files_that_the_validator_rejects_are_not_kept(
             "expected TASK=ORG/DATASET:TASK",
         ),
         (
+            (TINY, "--to", "eval-results", *DATASET, "s2t_arth=me/arith:arith"),
+            "--dataset: none of the runs is of task 's2t_arth'; there are s2t_arith",
+        ),
+        ((TINY, "--to", "eval-results", *DATASET, "--organization", "me"), "give --source_url too"),
+        ((TINY, "--to", "model-index", *DATASET, "--validator", "v"), "--validator: it is of --to every"),
+        (
             (TINY, "--to", "every-eval-ever", *DATASET, "--validator", "none-such"),
             "no validator: none-such is not on the path; pip install",
         ),
@@ -151,6 +157,45 @@ def test_what_is_refused(
     assert submit(*arguments, "--out", out) == 2
     assert message in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("value", [12.5, -0.1, float("nan")])
+@pytest.mark.parametrize("form", ["eval-results", "model-index", "every-eval-ever"])
+def test_a_score_that_is_no_share_is_not_submitted(
+    form: str, value: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A perplexity of 12.5 was written as a score of 1250 %."""
+    path = edited(
+        TINY,
+        tmp_path / "greedy.json",
+        lambda c: c["results"]["s2t_arith"].update({"exact_match,answer": value}),
+    )
+    out = tmp_path / "out"
+    assert submit(path, "--to", form, "--out", out, *DATASET) == 2
+    assert f"s2t_arith has the exact_match {value:g}; expected a share from 0 to 1" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_stock_runs_are_not_called_ours(tmp_path: Path) -> None:
+    """Texts of lm_eval's own hf backend were said to be of the installed version of s2t-eval."""
+    ours = edited(TINY, tmp_path / "greedy.json", lambda c: c.update(transformers_version="5.0.0"))
+    stock = edited(ours, tmp_path / "hf.json", stock_hf)
+    accepting = tmp_path / "accepting"
+    accepting.write_text("#!/bin/sh\n")
+    accepting.chmod(0o755)
+    arguments = ("--to", "every-eval-ever", "--model_id", "me/student", *DATASET)
+    address = "https://example.org/e"
+    more = ("--validator", accepting, "--source_url", address)
+    assert submit(stock, *arguments, *more, "--out", tmp_path / "stock") == 0
+    [path] = (tmp_path / "stock").rglob("*.json")
+    record = json.loads(path.read_text())
+    assert record["model_info"]["inference_engine"] == {"name": "transformers", "version": "5.0.0"}
+    assert "s2t_eval" not in record["eval_library"]["additional_details"]
+    assert record["eval_library"]["additional_details"]["source_url"] == address
+    assert submit(ours, *arguments, *more, "--out", tmp_path / "ours") == 0
+    [path] = (tmp_path / "ours").rglob("*.json")
+    engine = json.loads(path.read_text())["model_info"]["inference_engine"]
+    assert engine == {"name": "s2t-eval", "version": read_runs([TINY])[0].backend_info["version"]}
 
 
 def test_documents_without_a_score_are_refused_too(tmp_path: Path) -> None:

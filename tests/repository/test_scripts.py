@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,15 @@ import pytest
 import torch
 
 from s2t_eval.embedded import embedded_path
-from scripts import build_vllm_environment, run_embedded_baseline, train_embedded_pair
-from tests.report_helpers import EMBEDDED
+from s2t_eval.report.runs import read_runs
+from scripts import (
+    build_vllm_environment,
+    compare_stock_items,
+    run_embedded_baseline,
+    summarize_baseline,
+    train_embedded_pair,
+)
+from tests.report_helpers import EMBEDDED, edited, stock_hf
 
 
 def test_the_baseline_is_run_at_the_committed_thresholds() -> None:
@@ -23,6 +31,43 @@ def test_the_baseline_is_run_at_the_committed_thresholds() -> None:
 def test_the_embedded_pair_is_trained_into_the_package() -> None:
     for recipe in train_embedded_pair.RECIPES:
         assert train_embedded_pair.INTO / recipe.name == embedded_path(f"embedded/{recipe.name}")
+
+
+def sample(doc: int, score: float) -> str:
+    entries = {"doc_id": doc, "target": "7", "filtered_resps": ["7"], "exact_match": score}
+    return json.dumps(entries) + "\n"
+
+
+def test_the_stock_task_of_a_longer_name_is_not_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside samples of gsm8k_cot, those were read in place of gsm8k's; of two runs the newer counts."""
+    old, new = "2026-01-01T00-00-00.000001", "2026-01-02T00-00-00.000001"
+    for name, scores in (
+        (f"b/samples_gsm8k_{new}", (1, 1)),
+        (f"c/samples_gsm8k_{old}", (0, 1)),
+        (f"b/samples_gsm8k_cot_{new}", (0, 0)),
+        (f"b/samples_s2t_gsm8k_{new}", (1, 0)),
+    ):
+        path = tmp_path / f"{name}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(sample(doc, score) for doc, score in enumerate(scores)))
+    sides = ["--project", str(tmp_path), "--project-task", "s2t_gsm8k", "--stock", str(tmp_path)]
+    compare_stock_items.main([*sides, "--stock-task", "gsm8k", "--metric", "exact_match"])
+    assert "s2t_gsm8k 1, gsm8k (none) 2 of 2; 1 differ" in capsys.readouterr().out
+    (tmp_path / f"c/samples_other_{new}.jsonl").write_text(sample(9, 1))
+    with pytest.raises(SystemExit, match="no document in common"):
+        compare_stock_items.main([*sides, "--stock-task", "other", "--metric", "exact_match"])
+
+
+def test_a_row_of_stock_hf_has_no_costs(tmp_path: Path) -> None:
+    """The table of committed runs ended in a traceback at a run without telemetry."""
+    [run] = read_runs([edited(EMBEDDED / "greedy.json", tmp_path / "hf.json", stock_hf)])
+    assert summarize_baseline.row(run, None).endswith(" | – | – | – | – | – |")
+    [run] = read_runs([EMBEDDED / "s2t_kl_tau5.json"])
+    cells = [cell.strip() for cell in summarize_baseline.row(run, None).split("|")]
+    assert cells[-2] == f"{run.cost['forwards_per_token']:.3f}"
+    assert cells[-6].startswith(f"{run.cost['triggers']:,} of {run.cost['tokens']:,} (")
 
 
 def test_the_vllm_environment_finds_its_own_version(tmp_path: Path) -> None:
