@@ -324,6 +324,11 @@ def test_folder_gives_back_what_was_trained(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
         "README.md", "adapter_config.json", "adapter_model.safetensors", "decider.safetensors", "tah.json",
     }  # fmt: skip
+    num_texts = len(unlabelled())
+    trained = f"| trained on | {loaded.info.training['stage-1']['texts']} of them |"
+    card = (folder / "README.md").read_text()  # said once that all of them were trained on
+    assert f"| labelled | {num_texts} texts of made, " in card and trained in card
+    assert loaded.info.training["stage-1"]["texts"] < num_texts
     assert loaded.info.threshold == 0.7
     assert loaded.info.decider is not None and loaded.info.decider.layers == (0, 1)
     peft = loaded.attach(base.model)
