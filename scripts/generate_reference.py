@@ -70,7 +70,10 @@ ARTIFACTS = {
         "`manifest.json` and Parquet shards of `s2t-eval collect`; the manifest is written last, so a folder "
         "without one is unfinished",
     ),
-    "Trajectory": ("A row of a label folder", "one greedy text of the student"),
+    "Trajectory": (
+        "A row of a label folder",
+        "one text: the student's greedy one, or in a second round one that a selector wrote",
+    ),
     "SelectorInfo": (
         "Selector folder",
         "a peft adapter with `selector.json`, `readout.safetensors`, `router.safetensors` and a model card, "
@@ -271,7 +274,8 @@ def artifacts() -> list[str]:
         settings = find_class(name)
         if name in MANIFESTS:
             settings = getattr(sys.modules[settings.__module__], MANIFESTS[name])
-        shown = [f for f in fields(settings) if f.name in descriptions(settings)]
+        not_saved = getattr(sys.modules[settings.__module__], "NOT_COLUMNS", ())
+        shown = [f for f in fields(settings) if f.name in descriptions(settings) and f.name not in not_saved]
         lines += ["", f"## {title}", "", sentence(about), ""]
         lines += ["| field | meaning |", "|---|---|"]
         lines += [f"| `{f.name}` | {cell(descriptions(settings)[f.name])} |" for f in shown]

@@ -102,6 +102,6 @@ def _show(out: Path, info: DistilInfo) -> None:
     print(
         "held-out problems, which also chose the step: "
         f"KL(teacher, student) {before['forward_kl']:.4f} -> {after['forward_kl']:.4f} nats, same "
-        f"first token {100 * before['agreement']:.1f} -> {100 * after['agreement']:.1f} % "
+        f"most likely token {100 * before['agreement']:.1f} -> {100 * after['agreement']:.1f} % "
         f"(n = {after['steps_measured']:.0f} steps of {info.training['held_out_problems']} problems)"
     )

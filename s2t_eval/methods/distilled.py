@@ -43,7 +43,7 @@ The held-out problems below also chose the step that was kept.
 |---|---|---|
 | KL(teacher, student), nats | {{ "%.4f"|format(training.before.forward_kl) }} | \
 {{ "%.4f"|format(training.after.forward_kl) }} |
-| same first token as the teacher | {{ "%.1f"|format(100 * training.before.agreement) }} % | \
+| same most likely token as the teacher | {{ "%.1f"|format(100 * training.before.agreement) }} % | \
 {{ "%.1f"|format(100 * training.after.agreement) }} % |
 | steps | {{ training.before.steps_measured|int }} | {{ training.after.steps_measured|int }} |
 

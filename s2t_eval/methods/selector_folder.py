@@ -45,7 +45,7 @@ class Selector:
         info: its settings.
         readout: rows [bins, hidden], float32.
         routers: proposer -> router, those that were trained.
-        hash: 16 hex digits over all its files.
+        hash: 16 hex digits over its weights and settings.
     """
 
     folder: Path

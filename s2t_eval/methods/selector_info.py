@@ -37,7 +37,7 @@ lm-evaluation-harness:
 | | |
 |---|---|
 | score form | {{ form }}{% if form != "direct" %}, readout of {{ bins }} bins as {{ score_as }}{% endif %} |
-| trained on | {{ labels.data.problems }} problems of {{ labels.data.source }} ({{ labels.data.split }}) |
+| trained on | {{ training.problems }} problems of {{ labels.data.source }} ({{ labels.data.split }}) |
 | labelled by | {{ labels.teacher_name }} |
 {% for proposer, setting in defaults.items() -%}
 {% if form == "direct" and proposer == "tuned" -%}

@@ -49,13 +49,13 @@ class Trajectory:
 
     Args:
         problem_id: an id that is unique over data sets: source, split and index.
-        question_hash: hash of the normalised question, by which questions of benchmarks are found.
+        question_hash: hash of the normalised question; texts of one question stay on one side of a split.
         prompt_ids: the student's prompt, [prompt].
         teacher_prompt_ids: the teacher's prompt, which may contain privileged context.
         output_ids: the generated tokens, with the final stop token, [steps].
         kl_student_teacher: KL(p_S || p_L) over the student's top 64 tokens, nats, [steps].
         kl_teacher_student: KL(p_L || p_S) over the same tokens, nats, [steps].
-        entropy: entropy of the student, nats, [steps].
+        entropy: entropy of the student, nats, [steps]; of a set that servers made `entropy64`.
         margin: 1 - (p_1 - p_2) of the student's two most likely tokens, [steps].
         top_log_probs: the student's log-probabilities of its eight most likely tokens, [steps, 8].
         teacher_argmax: the teacher's most likely token of the whole text vocabulary, [steps].

@@ -54,14 +54,17 @@ class LoopSettings:
         weight_decay: weight decay of AdamW; the readout of a selector is exempt.
         clip: largest norm of the gradient; a larger gradient is scaled down to it.
         evaluations: held-out evaluations (and checkpoints) for each epoch.
-        patience: training stops after this many evaluations without a better one; 0: it never stops early.
+        patience: training stops after this many evaluations that are all worse than the best one before them;
+            0: it never stops early.
         average_last: the last share of all optimizer steps, from which parameters are averaged; the average
             is kept where its held-out figure is at least the best one. The products of LoRA's matrices are
             averaged, not the matrices. 0 averages nothing.
         snapshots: number of evenly spaced steps of that share whose parameters are averaged.
         precision: mixed precision of the forward pass, as in accelerate.
-        seed: seed of the order of items and of dropout.
-        log_with: trackers of accelerate that receive the metrics, such as `tensorboard` or `wandb`.
+        seed: seed of the order of items, of the first weights of what is trained, of dropout and of every
+            other draw.
+        log_with: trackers of accelerate that receive the metrics, such as `tensorboard` or `wandb`. Files of
+            `tensorboard` and `aim` are in `OUT.logs`.
 
     Raises:
         ValueError: a value outside its range, or one that has no effect beside the others.

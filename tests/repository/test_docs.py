@@ -21,6 +21,7 @@ from s2t_eval.model_wrappers.registration import BACKENDS
 from s2t_eval.model_wrappers.specreason import SpecReasonArguments
 from s2t_eval.model_wrappers.tah import TahArguments
 from s2t_eval.model_wrappers.tot import TreeArguments
+from s2t_eval.training.labels import SCHEMA
 from scripts.generate_reference import REFERENCE, is_written, pages
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -114,6 +115,13 @@ def test_the_reference_is_what_the_code_says() -> None:
     stale = [name for name, text in made.items() if not is_written(name, text, check=True)]
     assert not stale, "run `python -m scripts.generate_reference` and commit"
     assert {path.name for path in REFERENCE.glob("*.md")} == set(made)
+
+
+def test_the_reference_lists_the_columns_of_a_label_set() -> None:
+    """Three fields that a row has in memory alone were listed beside them."""
+    page = (REFERENCE / "artifacts.md").read_text(encoding="utf-8")
+    section = page.partition("## A row of a label folder\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == SCHEMA.names
 
 
 BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)

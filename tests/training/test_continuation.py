@@ -285,6 +285,15 @@ def test_completion_refuses_what_it_would_ignore(tmp_path: Path, capsys: pytest.
     assert "--held_out: --complete trains no adapter and takes the settings" in capsys.readouterr().err
 
 
+def test_a_card_counts_the_problems_that_were_trained_on() -> None:
+    """It counted those of the labels, with the ones that were held out or left out by `--limit`."""
+    info = read_info(selector("direct"))
+    assert info.labels["data"]["problems"] == 24 and info.training["problems"] == 18
+    assert (
+        "| trained on | 18 problems of s2t_arith (train) |" in (selector("direct") / "README.md").read_text()
+    )
+
+
 def test_a_card_calls_greedy_decoding_no_selection() -> None:
     """With the form `direct` its command was `--model s2t_local`, by default with the trigger always: that is
     a distilled student, decoded greedily."""

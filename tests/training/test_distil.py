@@ -20,6 +20,8 @@ from transformers import AutoModelForCausalLM
 from s2t_eval import cli
 from s2t_eval.artifacts.files import WriteError
 from s2t_eval.artifacts.fingerprint import model_fingerprint
+from s2t_eval.cli.distil import load_training_teacher
+from s2t_eval.cli.source import StudentOptions
 from s2t_eval.embedded import embedded_path
 from s2t_eval.methods.distilled import DistilInfo, DistilledError, read_distilled
 from s2t_eval.model_wrappers.distil import Distil
@@ -183,11 +185,27 @@ def test_the_command_prints_the_held_out_metrics(plain: Plain) -> None:
     out, info, lines = plain
     assert re.search(r"out: adapter, kd, 9 problems, 2 steps, the best at step \d", lines[-2])
     after = info.training["after"]
-    assert f"-> {after['forward_kl']:.4f} nats" in lines[-1]
+    assert f"-> {after['forward_kl']:.4f} nats, same most likely token " in lines[-1]
     assert f"(n = {after['steps_measured']:.0f} steps of 3 problems)" in lines[-1]
     card = (out / "README.md").read_text()
     assert f"{after['forward_kl']:.4f}" in card
     assert "pretrained=noisy,peft=THIS" in card
+    agreement = 100 * after["agreement"]
+    row = rf"\| same most likely token as the teacher \| [\d.]+ % \| {agreement:.1f} % \|"
+    assert re.search(row, card)
+
+
+def test_a_teacher_that_does_not_fit_into_memory_teaches_the_same(
+    plain: Plain, few: Path, tmp_path: Path
+) -> None:
+    """Its weights could not be moved to the student's device; one on a GPU of its own was moved there."""
+    offload = f"parallelize=True,max_cpu_memory=200000,offload_folder={tmp_path / 'offload'}"
+    options = StudentOptions(pretrained=STUDENT, device="cpu")
+    teacher: Any = load_training_teacher(TEACHER, None, offload, options, tokenizer()).model
+    assert "disk" in teacher.hf_device_map.values()
+    info = distil(few, tmp_path / "out", "--held-out", "0.25", "--teacher-args", offload)
+    for entry, expected in zip(info.training["history"], plain.info.training["history"], strict=True):
+        assert entry == pytest.approx(expected, rel=1e-4)
 
 
 def test_limit_leaves_problems_out_of_training_alone(few: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from s2t_eval.methods.tah.checkpoint import load_tah
 from s2t_eval.methods.tah.decider import Decider, vote
 from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings, TahError
 from s2t_eval.training import loop as loop_module
-from s2t_eval.training.loop import Loop, TrainingError
+from s2t_eval.training.loop import Loop, TrainingError, TrainingResult
 from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.student import Student
 from s2t_eval.training.tah.decider_training import train_decider
@@ -41,6 +41,7 @@ from s2t_eval.training.tah.objectives import (
 )
 from s2t_eval.training.tah.plain_tuning import PlainTraining, train_plain
 from s2t_eval.training.tah.settings import DecisionSettings, DepthSettings
+from s2t_eval.training.tah.stages import stage_record
 from tests.methods.test_tah_decoding import adapted
 from tests.twins import VOCAB, tiny_model
 
@@ -215,6 +216,14 @@ def test_training_lowers_the_loss_and_corrects_hard_tokens(folder: Path) -> None
 # ---------------------------------------------------------------- stage 2
 
 
+def test_a_stage_whose_average_was_kept_says_so(labels: TahLabels) -> None:
+    """Its record named the last step as the best, whose weights were not those of the folder."""
+    average = {"step": 4, "averaged": 2, "nll": 0.5}
+    result = TrainingResult(4, 4, [{"step": 0, "nll": 2.0}, {"step": 4, "nll": 1.0}, average], False, 2)
+    record = stage_record(result, {"stage": 1}, QUICK, labels.texts, {"nll": 0.5})
+    assert (record["best_step"], record["averaged"]) == (4, 2) and result.best == average
+
+
 def test_stage_2_trains_the_decider_alone(labels: TahLabels) -> None:
     looped = LoopedModel(adapted("llama").float(), LoopedSettings(top_n=20), VOCAB)
     looped.read_layers((0, 1))
@@ -324,6 +333,11 @@ def test_folder_gives_back_what_was_trained(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
         "README.md", "adapter_config.json", "adapter_model.safetensors", "decider.safetensors", "tah.json",
     }  # fmt: skip
+    num_texts = len(unlabelled())
+    trained = f"| trained on | {loaded.info.training['stage-1']['texts']} of them |"
+    card = (folder / "README.md").read_text()  # said once that all of them were trained on
+    assert f"| labelled | {num_texts} texts of made, " in card and trained in card
+    assert loaded.info.training["stage-1"]["texts"] < num_texts
     assert loaded.info.threshold == 0.7
     assert loaded.info.decider is not None and loaded.info.decider.layers == (0, 1)
     peft = loaded.attach(base.model)

@@ -56,8 +56,9 @@ enabled.
 | | |
 |---|---|
 | passes for a token | at most {{ looped.max_depth }} |
-| trained on | {{ labels.data.texts }} texts of {{ labels.data.source }}, {{ labels.num_hard }} of \
+| labelled | {{ labels.data.texts }} texts of {{ labels.data.source }}, {{ labels.num_hard }} of \
 {{ labels.num_steps }} tokens hard |
+| trained on | {{ training["stage-1"].texts }} of them |
 | trained | {{ "the student and the adapter" if looped.train_base else "the adapter alone" }}\
 {{ ", then the decider" if decider else "" }} |
 

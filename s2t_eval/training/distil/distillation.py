@@ -134,6 +134,7 @@ def _training_record(
         "held_out_problems": len(held_out),
         "steps": result.steps,
         "best_step": result.best_step,
+        "averaged": result.averaged,
         "stopped_early": result.stopped_early,
         "history": result.history,
         "settings": settings,

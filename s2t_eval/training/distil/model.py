@@ -9,7 +9,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from s2t_eval.models.lm_head import LMHead
+from s2t_eval.models.lm_head import LMHead, input_device
 from s2t_eval.models.lora import with_lora
 from s2t_eval.models.lora_settings import LoraSettings
 from s2t_eval.training.chunks import CHUNK, checkpointed_sum
@@ -17,6 +17,7 @@ from s2t_eval.training.distil.losses import Positions, entropy_of, kl
 from s2t_eval.training.distil.methods import Method
 from s2t_eval.training.distil.texts import Batch, Texts
 from s2t_eval.training.loop import Loss
+from s2t_eval.training.processes import all_processes
 
 
 class DistillMetrics(NamedTuple):
@@ -38,17 +39,23 @@ class TextModel:
         self.lm_head = LMHead(model, text_vocab)
 
     def hidden(self, texts: Texts) -> Tensor:
-        """Hidden states at the positions that predict the steps, [steps, hidden]."""
-        if self.model.device != texts.input_ids.device:
-            self.model.to(texts.input_ids.device)
-        seq = texts.input_ids.shape[1]
-        output = self.model.get_decoder()(
-            input_ids=texts.input_ids,
-            position_ids=torch.arange(seq, device=texts.input_ids.device).expand_as(texts.input_ids),
-            use_cache=False,
-        )
-        hidden: Tensor = output.last_hidden_state.flatten(0, 1)[texts.step_index]
-        return hidden
+        """Hidden states at the positions that predict the steps, [steps, hidden], on the model's device."""
+        ids = texts.input_ids.to(self._device_for(texts.input_ids.device))
+        positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+        output = self.model.get_decoder()(input_ids=ids, position_ids=positions, use_cache=False)
+        states: Tensor = output.last_hidden_state.flatten(0, 1)
+        return states[texts.step_index.to(states.device)]
+
+    def _device_for(self, device: torch.device) -> torch.device:
+        """The device on which the model reads texts of this one.
+
+        Of several processes each moves its student to a device of its own, which a teacher follows. One that
+        is spread over devices or offloaded, or that was loaded on another device, stays where it is.
+        """
+        is_spread = getattr(self.model, "hf_device_map", None) is not None
+        if not is_spread and self.model.device != device and all_processes().num_processes > 1:
+            self.model.to(device)
+        return input_device(self.model)
 
     def log_probs(self, hidden: Tensor, temperature: float) -> Tensor:
         """Log-probabilities over the text vocabulary, float32 [positions, text_vocab]."""
@@ -118,12 +125,13 @@ class DistilModel(nn.Module):
         """The loss, the forward KL and the agreement of the batch, summed over its steps."""
         student_hidden, teacher_hidden = self._student.hidden(batch.student), self._teacher_hidden(batch)
         weights = self._position_weights(student_hidden, batch)
-        sums = torch.zeros(3, dtype=torch.float64, device=student_hidden.device)
+        device = student_hidden.device
+        sums = torch.zeros(3, dtype=torch.float64, device=device)
         for begin in range(0, len(student_hidden), CHUNK):
             part = slice(begin, begin + CHUNK)
             loss = self._loss(student_hidden[part], teacher_hidden[part], batch.next_ids[part], weights[part])
             student = self._student.log_probs(student_hidden[part], 1.0)
-            teacher = self._teacher.log_probs(teacher_hidden[part], 1.0)
+            teacher = self._teacher.log_probs(teacher_hidden[part], 1.0).to(device)
             num_agreeing = (student.argmax(-1) == teacher.argmax(-1)).sum()
             sums += torch.stack([loss, kl(teacher, student).sum(), num_agreeing])
         return DistillMetrics(*sums)
@@ -150,5 +158,5 @@ class DistilModel(nn.Module):
         student = self._student.log_probs(student_hidden, self.temperature)
         teacher = student.new_zeros(len(student_hidden), 0)
         if self.method.needs_teacher:
-            teacher = self._teacher.log_probs(teacher_hidden, self.temperature)
+            teacher = self._teacher.log_probs(teacher_hidden, self.temperature).to(student.device)
         return self.method.losses(Positions(student, teacher, next_ids, weights)).sum()

@@ -222,6 +222,7 @@ def _router_info(
         "positive_weight": model.positive_weight,
         "steps": trained.steps,
         "best_step": trained.best_step,
+        "averaged": trained.averaged,
         "stopped_early": trained.stopped_early,
         "history": trained.history,
         "settings": {**settings, "threshold": asdict(threshold)},

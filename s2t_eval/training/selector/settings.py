@@ -117,7 +117,8 @@ class TrainSettings:
             those where greedy is right.
         limit: number of problems to train on, in the order of the labels. None: all that are not held out.
         skip_routers: train no routers and measure proposer `base` alone, for a selector that is only compared
-            with others: its default trigger is then one that needs none. `--complete` adds the rest.
+            with others: its default trigger is then one that needs none, unless it starts from a selector
+            whose router is of the same texts and is taken over. `--complete` adds the rest.
         held_out: share of the questions that are never trained on. On one half of them the checkpoint, the
             trigger and the weights are chosen; the figures in the folder are measured on the other half.
         keep: the figure of the choosing half whose best evaluation is kept. `agree@1`: agreement at the top

@@ -38,6 +38,7 @@ def stage_record(
         "texts": len(train),
         "steps": result.steps,
         "best_step": result.best_step,
+        "averaged": result.averaged,
         "history": result.history,
         "settings": {**identity, "loop": asdict(loop)},
     }
