@@ -160,10 +160,11 @@ def accuracy_plot(entries: Sequence[Entry]) -> Plot:
     return Plot("accuracy", f"Accuracy by method, with 95 % intervals ({kind})", data, figure)
 
 
-def number_range(numbers: Iterable[int]) -> str:
+def number_range(numbers: Iterable[float]) -> str:
     """Numbers of documents that a figure's title has for all of its rows: "300", or "296–300"."""
-    several = sorted(set(numbers))
-    return "–".join(str(number) for number in (several if len(several) < 3 else (several[0], several[-1])))
+    # Rows of several tables, some without the column, have their whole numbers as floats.
+    several = sorted({int(number) for number in numbers})
+    return "–".join(map(str, several if len(several) < 3 else (several[0], several[-1])))
 
 
 def interval_arms(value: Any, low: Any, high: Any) -> np.ndarray:
