@@ -197,7 +197,7 @@ def pareto_plot(entries: Sequence[Entry]) -> Plot | None:
 
     In a panel with a teacher of unknown size the axis is the sum of tokens instead, and the teacher alone is
     left out, since its tokens cost more than the student's. Scores of a metric of which less is better are
-    left out too.
+    left out too, and undefined ones.
 
     Args:
         entries: runs with costs.
@@ -206,6 +206,7 @@ def pareto_plot(entries: Sequence[Entry]) -> Plot | None:
         None where no run has telemetry.
     """
     points = costs([entry for entry in entries if entry.run.is_higher_better])
+    points = points.dropna(subset="accuracy") if len(points) else points
     if points.empty:
         return None
     panels = [part for _, part in points.groupby(["student", "tasks"], sort=False)]
