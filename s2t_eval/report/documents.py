@@ -164,8 +164,10 @@ def same_scores(left: Scores | float, right: Scores | float) -> NDArray[np.bool_
 
 
 def parse_documents(lines: Sequence[str]) -> pd.DataFrame:
-    """The documents that `format_documents` wrote."""
+    """The documents that `format_documents` wrote; raises `ValueError` for lines without its columns."""
     names = lines[0].split(" ")
+    if missing := {"doc_id", *HASHES, "score"} - set(names):
+        raise ValueError(f"no column {', '.join(sorted(missing))}")
     frame = pd.DataFrame([line.split(" ") for line in lines[1:]], columns=names)
     frame["doc_id"] = frame["doc_id"].astype(int)
     scores = pd.to_numeric(frame["score"].where(frame["score"] != "-")).astype(float)

@@ -160,10 +160,11 @@ def accuracy_plot(entries: Sequence[Entry]) -> Plot:
     return Plot("accuracy", f"Accuracy by method, with 95 % intervals ({kind})", data, figure)
 
 
-def number_range(numbers: Iterable[int]) -> str:
+def number_range(numbers: Iterable[float]) -> str:
     """Numbers of documents that a figure's title has for all of its rows: "300", or "296–300"."""
-    several = sorted(set(numbers))
-    return "–".join(str(number) for number in (several if len(several) < 3 else (several[0], several[-1])))
+    # Rows of several tables, some without the column, have their whole numbers as floats.
+    several = sorted({int(number) for number in numbers})
+    return "–".join(map(str, several if len(several) < 3 else (several[0], several[-1])))
 
 
 def interval_arms(value: Any, low: Any, high: Any) -> np.ndarray:
@@ -196,7 +197,7 @@ def pareto_plot(entries: Sequence[Entry]) -> Plot | None:
 
     In a panel with a teacher of unknown size the axis is the sum of tokens instead, and the teacher alone is
     left out, since its tokens cost more than the student's. Scores of a metric of which less is better are
-    left out too.
+    left out too, and undefined ones.
 
     Args:
         entries: runs with costs.
@@ -205,6 +206,7 @@ def pareto_plot(entries: Sequence[Entry]) -> Plot | None:
         None where no run has telemetry.
     """
     points = costs([entry for entry in entries if entry.run.is_higher_better])
+    points = points.dropna(subset="accuracy") if len(points) else points
     if points.empty:
         return None
     panels = [part for _, part in points.groupby(["student", "tasks"], sort=False)]

@@ -130,7 +130,7 @@ class Run:
     def length_limit(self) -> int | None:
         """The limit of new tokens; None where the tasks leave it to the backend, or differ in it."""
         values = (self.limits.get(name) for name in LENGTH_NAMES)
-        return next((int(value) for value in values if value is not None), None)
+        return next((_whole(value) for value in values if value is not None), None)
 
     @property
     def figures_of_tasks(self) -> list[float]:
@@ -190,6 +190,14 @@ class Run:
                 "samples_*.jsonl beside the results"
             )
         return self.documents[self.documents["score"].notna()]
+
+
+def _whole(value: object) -> int | None:
+    """A number, which a command line may have left as text, as an integer; None for anything else."""
+    try:
+        return int(float(str(value)))
+    except (ValueError, OverflowError):
+        return None
 
 
 def method_of_config(file: Path, config: dict[str, Any]) -> Method:

@@ -195,7 +195,10 @@ def _num_documents(file: Path, results: dict[str, Any], tasks: Sequence[str]) ->
         raise ResultsError(
             f"{file}: not as lm_eval writes results: n-samples has no effective number of {missing[0]}"
         )
-    return sum(int(results["n-samples"][task]["effective"]) for task in tasks)
+    number = sum(int(results["n-samples"][task]["effective"]) for task in tasks)
+    if number < 1:
+        raise ResultsError(f"{file}: {', '.join(tasks)}: evaluated on no document; leave the file out")
+    return number
 
 
 def _scored_groups(results: dict[str, Any]) -> dict[str, list[str]]:

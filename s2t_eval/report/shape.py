@@ -65,6 +65,9 @@ POLICY: dict[str, Any] = {
 }
 
 
+SAMPLING: dict[str, Any] = {"num_samples": int, "weight": str}
+
+
 def require_results(content: dict[str, Any]) -> None:
     """Raise `ValueError` that names the first entry of a results file that is not as lm_eval writes it."""
     missing = [name for name in RESULTS if name not in content]
@@ -79,9 +82,11 @@ def require_results(content: dict[str, Any]) -> None:
     _require_known(info, BACKEND_INFO, "config.s2t_eval.")
     policy = info.get("policy") or {}
     _require_known(policy, POLICY, "config.s2t_eval.policy.")
+    _require_known(info.get("sampling") or {}, SAMPLING, "config.s2t_eval.sampling.")
     for task, settings in content["configs"].items():
         name = f"configs.{task}.generation_kwargs"
         conform(settings.get("generation_kwargs"), dict[str, Any] | None, name)
+        conform(settings.get("repeats"), int | None, f"configs.{task}.repeats")
     for task, figures in content["results"].items():
         for figure, value in figures.items():
             if isinstance(value, int | float) and not isinstance(value, bool):

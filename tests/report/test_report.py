@@ -335,6 +335,7 @@ def test_a_panel_names_all_numbers_of_documents(tmp_path: Path) -> None:
     plot = accuracy_plot(arrange(read_runs([EMBEDDED / "greedy.json", part])))
     assert plot.figure.axes[0].get_title().endswith(", n = 200–300")
     assert number_range([300, 300]) == "300"
+    assert number_range(pd.Series([1319.0, 200.0, 300.0])) == "200–1319"  # `n = 300.0` was drawn
 
 
 def test_options_without_effect_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

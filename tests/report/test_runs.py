@@ -14,6 +14,7 @@ from s2t_eval.report.baseline import without_paths, write_baselines
 from s2t_eval.report.benchmarks import benchmark_of
 from s2t_eval.report.blocks import arrange
 from s2t_eval.report.documents import format_documents, parse_documents, results_name
+from s2t_eval.report.figures import pareto_plot
 from s2t_eval.report.json_files import ResultsError
 from s2t_eval.report.kept_texts import texts_of
 from s2t_eval.report.runs import read_runs
@@ -259,6 +260,50 @@ def test_not_a_results_file(tmp_path: Path) -> None:
     path.write_text("[]")
     with pytest.raises(ResultsError, match="expected a JSON object, got list"):
         read_runs([path])
+
+
+def without_column(content: dict[str, Any]) -> None:
+    content["documents"]["s2t_arith"] = ["doc_id doc_hash prompt_hash output_hash score", "0 a b c 1"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without_column, "its documents of s2t_arith cannot be read (no column target_hash)"),
+        (lambda c: c["n-samples"]["s2t_arith"].update(effective=0), "s2t_arith: evaluated on no document"),
+        (
+            lambda c: c["config"]["s2t_eval"].update(sampling={"num_samples": "8"}),
+            'config.s2t_eval.sampling.num_samples: expected a whole number, got "8"',
+        ),
+        (
+            lambda c: c["configs"]["s2t_arith"].update(repeats="x"),
+            'configs.s2t_arith.repeats: expected a whole number, got "x"',
+        ),
+    ],
+)
+def test_results_that_cannot_be_used_are_named(
+    change: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They ended in tracebacks, or in messages that named no file."""
+    path = edited(EMBEDDED / "greedy.json", tmp_path / "broken.json", change)
+    for command in (("report", path, "--out", tmp_path / "out"), ("compare", path, path)):
+        line = refused(capsys, *command)
+        assert "broken.json" in line and message in line
+
+
+def test_an_undefined_score_is_no_point_of_the_cost_figure(tmp_path: Path) -> None:
+    """A report with one ended with `Axis limits cannot be NaN or Inf`."""
+    figures = {"exact_match,answer": float("nan")}
+    paths = [
+        edited(
+            EMBEDDED / "maj8.json", tmp_path / "nan.json", lambda c: c["results"]["s2t_arith"].update(figures)
+        )
+    ]
+    assert pareto_plot(arrange(read_runs(paths))) is None
+    plot = pareto_plot(arrange(read_runs([*paths, EMBEDDED / "greedy.json"])))
+    assert plot is not None and plot.data["method"].tolist() == ["Greedy"]
+    main(["report", *map(str, paths), "--out", str(tmp_path / "out")])
+    assert "| Maj@8 |" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_of_duplicate_runs_the_newest_wins_and_it_is_said(
