@@ -12,8 +12,8 @@ from lm_eval.defaults import DEFAULT_OTHER_SEED
 
 from s2t_eval.model_wrappers.registration import is_harness_command, is_option, option_and_value
 
-TORCH_SEED = torch.Generator().initial_seed()
-"""torch's default seed: that of a new generator, because the default one may be seeded already."""
+GIVEN_SEEDS = 2**32
+"""Seeds below this are taken as given. torch seeds itself with 64 random bits where nobody does."""
 
 
 def harness_seed() -> dict[str, int]:
@@ -22,10 +22,14 @@ def harness_seed() -> dict[str, int]:
     The harness does not pass its seed to models, but seeds torch just before it makes one, with 1234 where
     none was given: only its command line, or the file of its `--config`, tells that from `--seed 1234`. Every
     text has a generator of its own, so the state of torch's generator does not matter.
+
+    Without a seed, as with `--seed None`, torch has a random one. A seed above 2^32 counts where the command
+    line names it.
     """
     seed = torch.initial_seed()
     is_default = seed == DEFAULT_OTHER_SEED and not _names_seed(sys.argv)
-    return {} if is_default or seed == TORCH_SEED else {"seed": seed}
+    is_given = seed < GIVEN_SEEDS or any(str(seed) in word for word in sys.argv)
+    return {"seed": seed} if is_given and not is_default else {}
 
 
 def _names_seed(arguments: Sequence[str]) -> bool:

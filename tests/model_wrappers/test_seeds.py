@@ -66,7 +66,24 @@ def test_a_seed_that_was_set_before_the_backend_is_imported_is_used(
     assert runpy.run_path(seeds.__file__)["harness_seed"]() == {"seed": seed}
 
 
-def test_without_any_seed_there_is_none() -> None:
-    """The harness's `--seed None`, and a model that is made without the harness."""
-    torch.default_generator.manual_seed(torch.Generator().initial_seed())
+@pytest.mark.parametrize("own", [torch.Generator().initial_seed(), 5212668439951572077, 12677668439951572077])
+def test_without_any_seed_there_is_none(monkeypatch: pytest.MonkeyPatch, own: int) -> None:
+    """The harness's `--seed None`, and a model that is made without the harness.
+
+    torch had seeded itself with random numbers: sampled texts could not be made again, and every second model
+    was refused with "seed: expected a whole number from 0 to 9223372036854775807".
+    """
+    monkeypatch.setattr(sys, "argv", ["lm_eval", "--seed", "0,1234,None,1234"])
+    torch.manual_seed(own)
     assert runpy.run_path(seeds.__file__)["harness_seed"]() == {}
+
+
+def test_torch_seeds_itself_with_large_numbers() -> None:
+    """What tells its own seeds from given ones, of which numpy takes 32 bits."""
+    assert all(torch.seed() >= seeds.GIVEN_SEEDS for _ in range(20))
+
+
+def test_a_large_seed_counts_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["lm_eval", "--seed", f"0,1,{2**40},2"])
+    torch.manual_seed(2**40)
+    assert harness_seed() == {"seed": 2**40}
