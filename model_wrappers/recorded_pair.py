@@ -106,7 +106,7 @@ class RecordedPair(LoadedPair):
         store = getattr(cache_hook, "dbdict", None)
         if store is not None:
             require_same_run(store, getattr(store, "filename", "this file"), self.identity())
-            self.finished_texts = TextCache(store)
+        self.finished_texts = TextCache(store)
 
     def identity(self) -> dict[str, Any]:
         """Everything that may change a text: all arguments except those known not to, and what they load."""

@@ -14,7 +14,8 @@ import hashlib
 import inspect
 import json
 import sqlite3
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 import torch
 import transformers
 from lm_eval.api.instance import Instance
-from lm_eval.api.model import LM, CachingLM
+from lm_eval.api.model import LM, CacheHook, CachingLM
 from lm_eval.models.huggingface import HFLM
 
 import s2t_eval
@@ -212,7 +213,7 @@ def keep_own_texts(backend: type[LM]) -> None:
         if isinstance(lm, backend):
             _require_cache_file(Path(cache_db))
             # Attributes go before __getattr__, which looks responses up.
-            self.generate_until = lm.generate_until
+            self.generate_until = functools.partial(_texts, self)
             for kind in LOG_LIKELIHOODS:
                 setattr(self, kind, functools.partial(_log_likelihoods, self, kind))
         init(self, lm, cache_db)
@@ -223,9 +224,26 @@ def keep_own_texts(backend: type[LM]) -> None:
 
 def _log_likelihoods(cache: CachingLM, kind: str, requests: list[Instance]) -> Any:
     """Log-likelihoods from the cache or the model, whose records begin with all of them."""
+    with _in_use(cache) as lm:
+        lm.begin_scoring(requests)
+        return CachingLM.__getattr__(cache, kind)(requests)
+
+
+def _texts(cache: CachingLM, requests: list[Instance], *args: Any, **kwargs: Any) -> Any:
+    """Texts from the cache or the model."""
+    with _in_use(cache) as lm:
+        return lm.generate_until(requests, *args, **kwargs)
+
+
+@contextmanager
+def _in_use(cache: CachingLM) -> Iterator[Any]:
+    """The model, with this cache meanwhile: its next evaluation may have another one, or none."""
     lm: Any = cache.lm
-    lm.begin_scoring(requests)
-    return CachingLM.__getattr__(cache, kind)(requests)
+    lm.set_cache_hook(cache.get_cache_hook())
+    try:
+        yield lm
+    finally:
+        lm.set_cache_hook(CacheHook(None))
 
 
 def _require_cache_file(path: Path) -> None:

@@ -18,6 +18,7 @@ from sqlitedict import SqliteDict
 from s2t_eval.engine import Finish, Request, Result, Usage
 from s2t_eval.evaluation.generated import was_truncated
 from s2t_eval.model_wrappers.arguments import SelectionArguments, TeacherArguments
+from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.local_arguments import LocalArguments
 from s2t_eval.model_wrappers.requests import Origin
 from s2t_eval.model_wrappers.response_cache import (
@@ -184,6 +185,18 @@ def test_log_likelihoods_of_the_cache_are_named_as_the_student_s(
     assert ours(again)["adapted_likelihoods"] == ours(first)["adapted_likelihoods"] == ["choice"]
     assert sum("scores of the adapted student alone" in r.getMessage() for r in caplog.records) == 1
     assert counts(again)["texts"] == 0 and ours(again)["prompt_hashes"] == {}
+
+
+def test_a_cache_serves_its_own_evaluation_alone(cache: str) -> None:
+    """A model object's next evaluation, which named no cache, took its texts from the last one's file."""
+    lm = Greedy("embedded/student", device="cpu", batch_size=4)
+    evaluate(lm, limit=FEW, use_cache=cache)
+    size = len(entries(cache))
+    plain = evaluate(lm, limit=FEW + 1)
+    assert counts(plain)["cached_texts"] == 0 and len(entries(cache)) == size
+    again = evaluate(lm, limit=FEW + 1, use_cache=cache)
+    assert counts(again)["cached_texts"] == FEW and len(entries(cache)) == size + 1
+    assert texts(again) == texts(plain)
 
 
 def test_equal_prompts_are_voted_on_apart(cache: str) -> None:
