@@ -100,6 +100,13 @@ class Analyze:
         require_reusable_folder(self.out, "one of `s2t-eval analyze`", signs)
         if self.selector and not (self.pretrained and self.labels):
             raise ValueError("--selector: expected it together with --pretrained STUDENT and --labels")
+        if self.dtype != "auto" and not self.selector:
+            raise ValueError("--dtype: it is of the student beside --selector; give both, or neither")
+        if self.device is not None and not (self.selector or self.trace):
+            raise ValueError(
+                "--device: it is of the student that rescores for --selector or --trace; give one of them, "
+                "or leave it out"
+            )
         if self.texts is not None and not self.trace:
             raise ValueError("--texts: it is of the texts of --trace; give both, or neither")
         if self.pretrained and not self.labels:

@@ -156,8 +156,9 @@ def _rows(
     """The rows of a student; `lower` are the benchmarks of a metric of which less is better."""
     measured = data[~_is_teacher(data) & data["value"].notna()]
     has_choice = measured["method"].nunique() > 1  # a single method is not marked as the best
-    of_benchmarks = measured.groupby("benchmark")["value"] if has_choice else ()
-    best = {title: values.min() if title in lower else values.max() for title, values in of_benchmarks}
+    best: dict[str, float] = {}
+    for title, values in measured.groupby("benchmark")["value"] if has_choice else []:
+        best[str(title)] = values.min() if title in lower else values.max()
     rows = []
     for (student, label), part in data.groupby(["student", "method"], sort=False):
         by_benchmark = {row.benchmark: row for row in part.itertuples(index=False)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from s2t_eval.artifacts.typed_json import conform
@@ -114,6 +115,12 @@ TRACE: dict[str, Any] = {
     "output_ids": list[int],
     "steps": list[dict[str, Any]],
 }
+OF_SOME_TRACES: dict[str, Any] = {
+    "trigger": str,
+    "threshold": float | Literal["inf", "-inf"],
+    "sample": int,
+    "finish": str,
+}
 STEP: dict[str, Any] = {
     "t": int,
     "candidates": list[int],
@@ -122,6 +129,7 @@ STEP: dict[str, Any] = {
     "picked": int,
     "divergence": float | None,
 }
+OF_SOME_STEPS: dict[str, Any] = {"teacher": int, "teacher_probs": list[float]}
 
 
 def require_trace(record: Any) -> None:
@@ -133,11 +141,23 @@ def require_trace(record: Any) -> None:
         raise ValueError(f"it has no {', '.join(missing)}")
     for name, hint in TRACE.items():
         conform(record[name], hint, name)
+    _require_known(record, OF_SOME_TRACES, "")
+    if record.get("trigger") not in (None, "never") and record.get("threshold") is None:
+        raise ValueError("it has no threshold")
+    _require_tokens([*record["prompt_ids"], *record["output_ids"]], "")
     for number, step in enumerate(record["steps"]):
         lacking = [name for name in STEP if name not in step]
         if lacking:
             raise ValueError(f"steps.{number}: it has no {', '.join(lacking)}")
         for name, hint in STEP.items():
             conform(step[name], hint, f"steps.{number}.{name}")
+        _require_known(step, OF_SOME_STEPS, f"steps.{number}.")
+        _require_tokens([*step["candidates"], step["greedy"], step["picked"]], f"steps.{number}: ")
         if len(step["scores"]) != len(step["candidates"]) or not 0 <= step["t"] < len(record["output_ids"]):
             raise ValueError(f"steps.{number}: its scores, candidates and t are inconsistent")
+
+
+def _require_tokens(ids: Sequence[int], where: str) -> None:
+    """Raise `ValueError` for a token id that no tokenizer has."""
+    if ids and not 0 <= min(ids) <= max(ids) < 2**31:
+        raise ValueError(f"{where}expected token ids from 0 on, got {min(ids)} to {max(ids)}")

@@ -638,6 +638,9 @@ def test_a_selector_needs_its_student_and_labels(tmp_path: Path, capsys: pytest.
     for given, line in (
         (("--selector", "embedded/selector"), "--selector: expected it together with --pretrained"),
         (("--pretrained", STUDENT), "--pretrained: it is the student of --labels; give both, or neither"),
+        # Any word was accepted here, and had no effect.
+        (("--results", EMBEDDED, "--dtype", "x"), "--dtype: it is of the student beside --selector"),
+        (("--results", EMBEDDED, "--device", "x"), "--device: it is of the student that rescores"),
     ):
         assert exit_code("analyze", *given, "--out", tmp_path / "out") == 2
         assert line in capsys.readouterr().err

@@ -163,6 +163,16 @@ TRACES: dict[str, tuple[Change, str]] = {
     "document a text": (lambda r: r.update(doc_id="x"), 'doc_id: expected a whole number, got "x"'),
     "no method": (lambda r: r.pop("method"), "it has no method"),
     "method null": (lambda r: r.update(method=None), "method: expected a text, got null"),
+    "no threshold": (lambda r: r.pop("threshold"), "it has no threshold"),
+    "threshold a text": (
+        lambda r: r.update(threshold="x"),
+        "threshold: expected a finite number or one of inf, -inf, got",
+    ),
+    "a negative token": (lambda r: r["steps"][0].update(greedy=-5), "steps.0: expected token ids from 0 on"),
+    "teacher a text": (
+        lambda r: r["steps"][0].update(teacher="x"),
+        'steps.0.teacher: expected a whole number, got "x"',
+    ),
 }
 
 
