@@ -49,7 +49,7 @@ class HarnessRequests(LoadedStudent):
         self.telemetry = Telemetry()
         self.thoughts = Thoughts(self.tokenizer, self.tok_decode, self.think_end_token, self.enable_thinking)
         self.is_system_turn_moved = False
-        self._given_template_args = self.chat_template_args
+        self._given_template_args: dict[str, Any] = self.chat_template_args
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
         """Stock's choice of a template for the records, by which prompts and questions are rendered too.

@@ -17,9 +17,8 @@ from lm_eval.config.evaluate_config import EvaluatorConfig
 from lm_eval.models.huggingface import HFLM
 from lm_eval.utils import simple_parse_args_string
 
-from s2t_eval.method_table import ADDRESSES, FIRING_MODELS
+from s2t_eval.method_table import ADDRESSES, FIRING_MODELS, LENGTH_NAMES
 from s2t_eval.model_wrappers.arguments import SERVED_METHODS, CommonArguments, SelectionArguments
-from s2t_eval.model_wrappers.generation_arguments import LENGTH_NAMES
 
 # Stock `hf` passes every unknown argument to from_pretrained, typing errors included. These are the
 # keywords of from_pretrained that apply here. `max_memory` is not one of them: stock replaces it by its own

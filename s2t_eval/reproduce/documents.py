@@ -69,8 +69,9 @@ def selected_documents(part: TaskPart, most: int | None) -> Documents:
 
 def _require_documents(task: str, ids: tuple[int, ...]) -> None:
     size = SIZES.get(task)
-    absent = [i for i in ids if size is not None and i >= size]
-    if absent:
+    if size is None:
+        return
+    if absent := [i for i in ids if i >= size]:
         raise RecipeError(
             f"tasks, {task}: expected documents from 0 to {size - 1}, got {absent[0]}"
             + (f" and {len(absent) - 1} more above it" if len(absent) > 1 else "")
