@@ -27,13 +27,19 @@ def info(content: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
+def come_from(content: dict[str, Any], origin: dict[str, Any]) -> None:
+    """Give a run another commit, and no hash of the code unless the new origin has one."""
+    info(content).pop("code", None)
+    info(content).update(origin)
+
+
 MIXTURES: dict[str, tuple[Change, str]] = {
     "commit": (
-        lambda c: info(c).update(commit="f" * 40),
+        lambda c: come_from(c, {"commit": "f" * 40}),
         r"unknown commits: \w{10} \(greedy\), f{10} \(odd\)",
     ),
-    "dirty": (lambda c: info(c).update(commit=f"{'f' * 40}-dirty"), r"f{10}-dirty \(odd\)"),
-    "wheel": (lambda c: info(c).update(commit=None), r"version 0\.1\.0, installed \(odd\)"),
+    "dirty": (lambda c: come_from(c, {"commit": f"{'f' * 40}-dirty"}), r"f{10}-dirty \(odd\)"),
+    "wheel": (lambda c: come_from(c, {"commit": None}), r"version 0\.1\.0, installed \(odd\)"),
     "changed code": (
         lambda c: info(c).update(code=f"{'f' * 40}-dirty-{'a' * 16}"),
         r"f{10}-dirty-a{8} \(odd\)",
@@ -42,7 +48,7 @@ MIXTURES: dict[str, tuple[Change, str]] = {
         lambda c: info(c).update(commit=None, code=f"files-{'b' * 16}"),
         r"version 0\.1\.0, files-b{8} \(odd\)",
     ),
-    "unknown": (lambda c: info(c).pop("commit"), r"unknown \(odd\)"),
+    "unknown": (lambda c: (come_from(c, {}), info(c).pop("commit")), r"unknown \(odd\)"),
     "dtype": (
         lambda c: info(c).update(dtype="torch.bfloat16"),
         r"dtypes: bfloat16 \(odd\), float32 \(greedy\)",
@@ -165,7 +171,7 @@ def test_two_versions_that_a_commit_does_not_tell_apart_are_two(name: str, tmp_p
     one, other, is_same = TWO_TREES[name]
     runs = read_runs(
         [
-            edited(path, tmp_path / f"{path.stem}.json", lambda c, entry=entry: info(c).update(entry))
+            edited(path, tmp_path / f"{path.stem}.json", lambda c, entry=entry: come_from(c, entry))
             for path, entry in ((GREEDY, one), (VOTE, other))
         ]
     )
@@ -195,7 +201,7 @@ def test_stock_runs_have_no_commit_of_ours_and_are_named_by_their_harness(tmp_pa
     [vote] = read_runs([VOTE])
     assert f"Commit: {commit_of(vote)}, stock hf of lm_eval 0.4.7. Dtype: float32. " in note
     assert "not known" not in note
-    odd = edited(GREEDY, tmp_path / "odd.json", lambda c: info(c).update(commit="f" * 40))
+    odd = edited(GREEDY, tmp_path / "odd.json", lambda c: come_from(c, {"commit": "f" * 40}))
     with pytest.raises(NotComparableError, match=r"f{10} \(odd\)") as caught:
         require_one_origin(arrange(read_runs([VOTE, plain, odd]), other_limits=True))
     assert "stock" not in str(caught.value)
