@@ -47,6 +47,41 @@ def wilson(hits: int, n: int, confidence: float = 0.95) -> Interval:
     return Interval(float(low), float(high))
 
 
+def clustered_wilson(
+    hits: Sequence[float] | Scores, counts: Sequence[float] | Scores, confidence: float = 0.95
+) -> Interval:
+    """Wilson's score interval of a share of steps that come from texts, as fractions.
+
+    Steps of one text resemble each other, so the number of steps is divided by the design effect: the
+    variance of sum(hits) / sum(counts) between texts (linearised, as in surveys) over that of independent
+    steps, at least 1 (Dean and Pagano 2015). The interval of a single text is undefined: (nan, nan).
+
+    Args:
+        hits: of each text, [texts]; expected numbers where ties are drawn.
+        counts: steps of each text, [texts]; some may be 0.
+
+    Raises:
+        ValueError: vectors of different length, no steps, or more hits than steps.
+    """
+    hits, counts = np.asarray(hits, dtype=float), np.asarray(counts, dtype=float)
+    is_share = hits.shape == counts.shape and bool(((hits >= 0) & (hits <= counts)).all())
+    n = counts.sum()
+    if not is_share or n == 0:
+        raise ValueError(
+            "clustered_wilson: expected 0 <= hits <= counts for each text and a step at all, got "
+            f"{hits.sum():g} hits of {len(hits)} texts and {n:g} steps of {len(counts)}"
+        )
+    texts = int((counts > 0).sum())
+    if texts < 2:
+        return UNDEFINED
+    share = hits.sum() / n
+    independent = share * (1 - share) / n
+    between = texts / (texts - 1) * ((hits - share * counts) ** 2).sum() / n**2
+    effective = n / max(1.0, between / independent) if independent else n
+    low, high = proportion_confint(share * effective, effective, alpha=1 - confidence, method="wilson")
+    return Interval(float(low), float(high))
+
+
 def mcnemar_exact(won: int, lost: int) -> float:
     """Two-sided p-value of the exact McNemar test for items won and lost; 1 without discordant pairs."""
     if won + lost == 0:

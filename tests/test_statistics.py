@@ -11,6 +11,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from s2t_eval.statistics import (
+    clustered_wilson,
     detectable_effect,
     holm,
     mcnemar_exact,
@@ -36,6 +37,32 @@ def test_wilson_refuses_no_items() -> None:
         wilson(0, 0)
     with pytest.raises(ValueError, match="5 of 4"):
         wilson(5, 4)
+
+
+def test_the_interval_of_steps_is_close_to_a_bootstrap_of_their_texts() -> None:
+    """200 texts of 5 to 59 steps with shares of their own; that of independent steps is half as wide."""
+    rng = np.random.default_rng(0)
+    counts = rng.integers(5, 60, size=200)
+    hits = rng.binomial(counts, rng.beta(2, 2, size=200))
+    draws = rng.integers(200, size=(4000, 200))
+    bootstrap = np.quantile(hits[draws].sum(1) / counts[draws].sum(1), [0.025, 0.975])
+    low, high = clustered_wilson(hits, counts)
+    assert [low, high] == pytest.approx(bootstrap, abs=0.004)
+    independent = wilson(int(hits.sum()), int(counts.sum()))
+    assert high - low > 2 * (independent.high - independent.low)
+
+
+def test_texts_that_resemble_each_other_have_the_interval_of_their_steps() -> None:
+    """No text differs from another: the variance between texts is 0, and the steps count as independent."""
+    assert clustered_wilson([3, 3, 3], [4, 4, 4]) == wilson(9, 12)
+    assert clustered_wilson([4, 4, 0], [4, 4, 0]) == wilson(8, 8)
+
+
+def test_a_single_text_has_no_interval_and_impossible_counts_are_refused() -> None:
+    assert all(map(math.isnan, clustered_wilson([3, 0], [4, 0])))
+    for hits, counts in (([5, 0], [4, 4]), ([1], [4, 4]), ([0, 0], [0, 0])):
+        with pytest.raises(ValueError, match=r"^clustered_wilson: expected 0 <= hits <= counts"):
+            clustered_wilson(hits, counts)
 
 
 @pytest.mark.parametrize(("won", "lost"), [(0, 0), (1, 0), (0, 6), (18, 1), (3, 3), (20, 2), (1, 40)])

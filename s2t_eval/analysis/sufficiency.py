@@ -7,7 +7,7 @@ import pandas as pd
 
 from s2t_eval.analysis.steps import MISSED
 from s2t_eval.report.figures import Plot, canvas
-from s2t_eval.statistics import wilson
+from s2t_eval.statistics import clustered_wilson
 
 SHADES = ("#d1495b", "#1f77b4", "#2a9d8f", "#e69f00", "#6a51a3", "#4c566a")
 KS = tuple(range(1, 17))
@@ -15,19 +15,24 @@ KS = tuple(range(1, 17))
 
 
 def hit_rates(steps: pd.DataFrame) -> Plot:
-    """Hit@K with 95 % intervals, a line for each benchmark.
+    """Hit@K with 95 % intervals over texts (`statistics.clustered_wilson`), a line for each benchmark.
 
     Args:
         steps: of `steps.groups`, already cut to the top steps.
+
+    Returns:
+        Columns benchmark, k, n (steps), texts, hit_rate, low, high (percent; the bounds of one text are nan).
     """
     width = min(len(scores) for scores in steps["student"])
     rows = []
     for benchmark, part in steps.groupby("benchmark", sort=False):
         for k in [k for k in KS if k <= width]:
-            hits = int((part["rank"] <= k).sum())
-            low, high = wilson(hits, len(part))
-            rows.append((benchmark, k, len(part), 100 * hits / len(part), 100 * low, 100 * high))
-    data = pd.DataFrame(rows, columns=["benchmark", "k", "n", "hit_rate", "low", "high"])
+            is_hit = part["rank"] <= k
+            of_texts = is_hit.groupby(part["problem_id"]).agg(["sum", "size"])
+            bounds = clustered_wilson(of_texts["sum"], of_texts["size"])
+            percents = (100 * share for share in (is_hit.mean(), *bounds))
+            rows.append((benchmark, k, len(part), len(of_texts), *percents))
+    data = pd.DataFrame(rows, columns=["benchmark", "k", "n", "texts", "hit_rate", "low", "high"])
     with canvas(5.4, 3.4) as (figure, [ax]):
         for shade, (benchmark, part) in zip(SHADES, data.groupby("benchmark", sort=False), strict=False):
             label = f"{benchmark} (n = {part['n'].iloc[0]:,})"

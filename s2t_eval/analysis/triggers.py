@@ -15,6 +15,7 @@ from s2t_eval.analysis.steps import is_top
 from s2t_eval.analysis.sufficiency import SHADES
 from s2t_eval.report.blocks import Entry
 from s2t_eval.report.figures import Plot, canvas, interval_arms
+from s2t_eval.statistics import clustered_wilson
 
 SIGNALS = ("entropy", "entropy64", "margin", "router", "line_entropy", "position")
 """Columns; those that are missing, of some steps or of all, are left out."""
@@ -25,19 +26,23 @@ def trigger_roc(steps: pd.DataFrame, tau: float = 0.05) -> Plot:
 
     AUROC is optimistic where few steps are positive: `recall` is the share of the top steps at which a signal
     fires when it fires as often as KL does. Among steps of equal value, those that fire are drawn at random,
-    and `recall` is the mean: `line_entropy` is 0 wherever no line begins.
+    and `recall` is the mean: `line_entropy` is 0 wherever no line begins. The interval of `recall` is over
+    texts (`statistics.clustered_wilson`), at the thresholds of the whole set.
 
     Args:
         steps: of `steps.positions`, with a column `router` where the selector has one.
         tau: share of the steps that are positive.
 
     Returns:
-        Columns signal, tau, n, positives, auroc, recall (percent).
+        Columns signal, tau, n, texts, positives, auroc, and recall, low, high (percent; the bounds of a
+        single text are nan).
 
     Raises:
         ValueError: no step is positive.
     """
     is_positive = is_top(steps["kl"], tau, "the texts").to_numpy()
+    texts = pd.factorize(steps["benchmark"] + "\0" + steps["problem_id"])[0]
+    positives = np.bincount(texts, is_positive)
     rows = []
     with canvas(4.4, 4.0) as (figure, [ax]):
         ax.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=0.8, linestyle=":")
@@ -48,25 +53,26 @@ def trigger_roc(steps: pd.DataFrame, tau: float = 0.05) -> Plot:
             false, true, _ = roc_curve(is_positive, values)
             auroc = float(roc_auc_score(is_positive, values))
             num_top = int(is_positive.sum())
-            recall = _recall(values, is_positive)
-            rows.append((name, tau, len(steps), num_top, auroc, 100 * recall))
+            hits = np.bincount(texts, _firing(values, num_top) * is_positive)
+            recall = float(hits.sum() / num_top)
+            percents = (100 * share for share in (recall, *clustered_wilson(hits, positives)))
+            rows.append((name, tau, len(steps), len(positives), num_top, auroc, *percents))
             label = f"{name}: AUROC {auroc:.3f}, recall {100 * recall:.0f} %"
             ax.plot(false, true, color=shade, label=label)
             ax.plot((1 - recall) * num_top / (len(steps) - num_top), recall, "o", color=shade)
         ax.set_xlabel("other steps that fire, share")
         ax.set_ylabel(f"top {100 * tau:g} % by KL that fire, share")
         ax.legend(loc="lower right", fontsize=7, title="dot: at the rate of KL", title_fontsize=7)
-    data = pd.DataFrame(rows, columns=["signal", "tau", "n", "positives", "auroc", "recall"])
+    data = pd.DataFrame(rows, columns="signal tau n texts positives auroc recall low high".split())
     return Plot("trigger_roc", f"Local triggers against the top {100 * tau:g} % of steps by KL", data, figure)
 
 
-def _recall(values: npt.NDArray[np.floating], is_positive: npt.NDArray[np.bool_]) -> float:
-    """The expected share of the positive steps among as many steps of the largest values, [steps] both."""
-    count = int(is_positive.sum())
+def _firing(values: npt.NDArray[np.floating], count: int) -> npt.NDArray[np.float64]:
+    """The probability that each step fires when the `count` largest values do and ties are drawn, [steps]."""
     threshold = np.partition(values, -count)[-count]
     is_above, is_tied = values > threshold, values == threshold
-    share = (count - is_above.sum()) / is_tied.sum()
-    return float((is_positive[is_above].sum() + share * is_positive[is_tied].sum()) / count)
+    firing: npt.NDArray[np.float64] = is_above + is_tied * (count - is_above.sum()) / is_tied.sum()
+    return firing
 
 
 def gain_kept(entries: Sequence[Entry]) -> Plot | None:

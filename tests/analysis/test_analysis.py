@@ -32,7 +32,7 @@ from s2t_eval.cli.analyze import named_folders
 from s2t_eval.report.blocks import Entry, arrange
 from s2t_eval.report.runs import read_runs
 from s2t_eval.report.traces import load_decode, read_trace
-from s2t_eval.statistics import holm, share_of_gain
+from s2t_eval.statistics import clustered_wilson, holm, share_of_gain, wilson
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.selector.held_out import split_held_out
 from tests import learning
@@ -86,8 +86,28 @@ def test_steps_and_hit_rates(labelled: list[Labelled]) -> None:
     data = hit_rates(steps).data
     assert data["k"].tolist() == [1, 2, 3]  # no more than there are candidates
     assert data["hit_rate"].tolist() == [25, 50, 75] and (data["n"] == 4).all()
-    assert (data["low"] < data["hit_rate"]).all() and (data["hit_rate"] < data["high"]).all()
+    assert data["low"].isna().all()  # one text has no interval
     assert smallest_k(steps).data["kl"].tolist() == [9, 8, 7, 6]
+
+
+def test_intervals_of_steps_are_over_texts(labelled: list[Labelled]) -> None:
+    """Wilson's interval took the steps of a text as independent: ten copies of each step made it narrower."""
+    [one] = labelled
+    other = replace(
+        one, problem_id="q", teacher_argmax=np.where(one.teacher_argmax == 99, 10, one.teacher_argmax)
+    )
+    texts = pd.concat([groups([one], "B"), groups([other], "B")], ignore_index=True)
+    plain, copied = hit_rates(texts).data, hit_rates(pd.concat([texts] * 10, ignore_index=True)).data
+    assert (plain["texts"] == 2).all() and (copied["n"] == 80).all()
+    bounds = ["low", "high"]
+    three, three_copied = (data.set_index("k").loc[3, bounds].tolist() for data in (plain, copied))
+    assert three_copied == pytest.approx(three)  # 3 of 4 and 4 of 4, however often they are copied
+    assert three_copied[0] < 100 * wilson(70, 80).low - 10
+    every = pd.concat([positions([one], "B"), positions([other], "B")], ignore_index=True)
+    roc = trigger_roc(every, tau=0.4).data.set_index("signal")
+    assert roc.loc["entropy", "texts"] == 2 and roc.loc["entropy", "recall"] == 75
+    low, high = clustered_wilson([3, 3], [4, 4])
+    assert roc.loc["entropy", ["low", "high"]].tolist() == pytest.approx([100 * low, 100 * high])
 
 
 def test_top_steps_by_benchmark(labelled: list[Labelled]) -> None:
