@@ -1,14 +1,15 @@
 """Loading of benchmark data from the Hugging Face Hub, or offline from a folder of the same layout.
 
 With `S2T_DATA=DIR` (or `--metadata '{"data": "DIR"}'`) every task of this package reads `DIR/<its folder>`.
-Invalid JSON, a missing split or field and an item without an answer are errors before anything is generated;
-the message names the file and the line.
+Invalid JSON, a missing split, part of a split or field, and an item without an answer or with one that no
+response can match are errors before anything is generated; the message names the file and the line.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from datasets import (
 from s2t_eval.artifacts.json_lines import read_json_lines
 
 SUFFIXES = (".jsonl", ".json")
+SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(?:-\w+)?\.\w+")
+"""The name of a part of a split, as the Hub names them: `test-00000-of-00002.parquet`."""
 Record = dict[str, Any]
 
 
@@ -41,6 +44,8 @@ class Source:
         splits: for each split its possible names in the data; the first existing one is used.
         fields: for each field its possible names in the data; a field must not be empty.
         config: configuration of the data set; None (default) for the only one.
+        fault: function from a record with these fields to what makes it unusable, such as an answer that no
+            response can match; None for a usable one. None (default) where any content is usable.
     """
 
     hub: str
@@ -48,6 +53,7 @@ class Source:
     splits: Mapping[str, Sequence[str]]
     fields: Mapping[str, Sequence[str]]
     config: str | None = None
+    fault: Callable[[Record], str | None] | None = None
 
 
 def load(source: Source, data: str | None = None) -> dict[str, Dataset]:
@@ -61,7 +67,8 @@ def load(source: Source, data: str | None = None) -> dict[str, Dataset]:
         The data set of each split.
 
     Raises:
-        BenchmarkDataError: a folder, split, field or answer is missing, or a line is not a JSON object.
+        BenchmarkDataError: a folder, split, part of a split, field or answer is missing, a line is not a
+            JSON object, or a record is not one of the benchmark (`Source.fault`).
 
     Example:
         >>> load(GSM8K, "data")["test"][0]["answer"]  # doctest: +SKIP
@@ -85,6 +92,7 @@ def _from_folder(source: Source, folder: Path) -> dict[str, Dataset]:
         name = next((name for name in names if name in files), None)
         if name is None:
             raise _missing_split(source, split, str(folder), files)
+        _require_whole(folder, name, files[name])
         records = [record for file in files[name] for record in _read_file(Path(file), source)]
         if not records:
             raise BenchmarkDataError(f"{folder}: split {name!r} is empty")
@@ -103,6 +111,19 @@ def _files_of(source: Source, folder: Path) -> dict[str, list[str]]:
             f"{', '.join(f'{split}.jsonl' for split in source.splits)}, or a README.md that names files"
         ) from error
     return {str(split): [str(file) for file in paths] for split, paths in (files or {}).items()}
+
+
+def _require_whole(folder: Path, split: str, files: Sequence[str]) -> None:
+    """Raise `BenchmarkDataError` where files of a split that is stored in several are missing."""
+    parts = [match for file in files if (match := SHARD.fullmatch(file)) is not None]
+    for name, count in {(match[1], int(match[3])) for match in parts}:
+        present = {int(match[2]) for match in parts if (match[1], int(match[3])) == (name, count)}
+        missing = sorted(set(range(count)) - present)
+        if missing:
+            raise BenchmarkDataError(
+                f"{folder}: split {split!r} has {len(present)} of its {count} files; "
+                f"{Path(name).name}-{missing[0]:05d}-of-{count:05d} is missing; download it again"
+            )
 
 
 def _read_file(path: Path, source: Source) -> list[Record]:
@@ -133,6 +154,9 @@ def _checked_record(record: Record, source: Source, location: str) -> Record:
         if field == "answer" and isinstance(value, list):
             value = ",".join(map(str, value))
         record[field] = str(value) if field == "answer" else value
+    fault = source.fault(record) if source.fault is not None else None
+    if fault is not None:
+        raise BenchmarkDataError(f"{location}: {fault}")
     return record
 
 
