@@ -19,7 +19,7 @@ from s2t_eval.embedded import resolve_model
 from s2t_eval.methods.distilled import SETTINGS as DISTILLED
 from s2t_eval.methods.distilled import DistilInfo, distilled_card, read_distilled
 from s2t_eval.methods.selector_folder import Selector
-from s2t_eval.models.loading import load_adapter
+from s2t_eval.models.loading import adapter_file, load_adapter
 from s2t_eval.models.lora import adapter_layers
 from s2t_eval.models.vocabulary import vocabulary_hash
 
@@ -63,7 +63,7 @@ def export_merged_adapter(model: PreTrainedModel, tokenizer: Any, name: str, bas
     """
     path = resolve_model(name)
     info = None
-    if (Path(path) / DISTILLED).is_file():
+    if adapter_file(path, DISTILLED) is not None:
         info = read_distilled("peft", path)
         info.require_base(name, base, vocabulary_hash(tokenizer))
     peft = load_adapter("peft", name, model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,14 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from s2t_eval.embedded import embedded_path
+from s2t_eval.model_wrappers.greedy import Greedy
+from s2t_eval.models.loading import ModelLoadError
+from tests.commands import exit_code
 from tests.harness_helpers import STUDENT
 from tests.remote.checkpoints import export
+
+COMMIT = "a" * 40
+
 
 def student() -> Any:
     return AutoModelForCausalLM.from_pretrained(embedded_path(STUDENT), dtype=torch.float32)
@@ -35,6 +42,16 @@ def adapter(folder: Path, **options: Any) -> Path:
 def logits(model: Any) -> Tensor:
     output: Tensor = model.eval()(torch.arange(5, 25)[None]).logits
     return output
+
+
+def on_the_hub(shipped: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a repository that holds one of the embedded folders."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    repository = cache / "models--org--artifact"
+    shutil.copytree(embedded_path(f"embedded/{shipped}"), repository / "snapshots" / COMMIT)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    return "org/artifact"
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of peft, on exactly these adapters
@@ -71,3 +88,31 @@ def test_the_card_of_a_merged_rlkd_student_names_a_checkpoint(tmp_path: Path) ->
     card = (out / "README.md").read_text()
     assert "--model_args pretrained=THIS --tasks" in card and "peft" not in card
     assert json.loads((out / "distil.json").read_text())["kind"] == "checkpoint"
+
+
+def test_a_distilled_adapter_on_the_hub_is_compared_with_the_student(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a repository `distil.json` was not read: its adapter was folded into any student whose layers it
+    fits, and the checkpoint was no distilled one."""
+    name = on_the_hub("distilled", tmp_path / "cache", monkeypatch)
+    changed = student()
+    changed.model.norm.weight.data *= 2
+    changed.save_pretrained(tmp_path / "student")
+    for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(embedded_path(STUDENT) / file, tmp_path / "student")
+    arguments = ("--device", "cpu", "--merged", "--peft", name, "--out")
+    assert exit_code("export", "--pretrained", tmp_path / "student", *arguments, tmp_path / "wrong") == 2
+    assert "peft=org/artifact" in (message := capsys.readouterr().err) and "base model" in message
+    assert not (tmp_path / "wrong").exists()
+    assert exit_code("export", "--pretrained", STUDENT, *arguments, tmp_path / "out") == 0
+    assert (tmp_path / "out" / "distil.json").is_file()
+
+
+def test_an_adapter_on_the_hub_that_alone_is_another_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a folder with the adapter of Think-at-Hard's further passes was refused as `peft=`."""
+    name = on_the_hub("tah", tmp_path, monkeypatch)
+    with pytest.raises(ModelLoadError, match=r"^peft=org/artifact: .*`s2t-eval tah train`, whose adapter is"):
+        Greedy(STUDENT, peft=name, device="cpu")
