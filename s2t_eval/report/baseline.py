@@ -18,7 +18,7 @@ from s2t_eval.artifacts.typed_json import read_object
 from s2t_eval.method_table import ADDRESSES
 from s2t_eval.report.documents import format_documents
 from s2t_eval.report.json_files import ResultsError
-from s2t_eval.report.kept_texts import SUFFIX, texts_of, write_texts
+from s2t_eval.report.kept_texts import SUFFIX, KeptText, texts_of, write_texts
 from s2t_eval.report.run import Run
 from s2t_eval.report.runs import read_runs
 
@@ -37,24 +37,23 @@ def write_baselines(runs: Sequence[Run], folder: Path) -> list[Path]:
     samples or texts that were kept.
 
     Raises:
-        ResultsError: samples were not kept.
-        ValueError: two files of one name, or a single text of more than 2 MB.
+        ResultsError: samples were not kept; nothing is written then.
+        ValueError: two files of one name, upon which nothing is written, or a single text of more than 2 MB.
     """
-    written: dict[Path, Path] = {}
-    for run in runs:
-        if run.source in written:
-            continue
-        path = folder / f"{run.name}.json"
-        if path in written.values():
-            raise ValueError(f"two runs are named {run.name!r}: {run.source} and another; rename a folder")
-        tasks = [other for other in runs if other.source == run.source]
-        content = baseline(run.results, {other.task: _documents(other) for other in tasks})
-        write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-        texts = texts_of(run.source)
+    kept: dict[Path, tuple[str, list[KeptText] | None]] = {}
+    for source in dict.fromkeys(run.source for run in runs):
+        tasks = [run for run in runs if run.source == source]
+        path = folder / f"{tasks[0].name}.json"
+        if path in kept:
+            raise ValueError(f"two runs are named {tasks[0].name!r}: {source} and another; rename a folder")
+        content = baseline(tasks[0].results, {run.task: _documents(run) for run in tasks})
+        kept[path] = json.dumps(content, indent=1, ensure_ascii=False) + "\n", texts_of(source)
+    for path, (content_text, texts) in kept.items():
+        # The results come last: without them nothing reads the texts.
         if texts is not None:
             write_texts(path.with_name(path.stem + SUFFIX), texts)
-        written[run.source] = path
-    return list(written.values())
+        write_text(path, content_text)
+    return list(kept)
 
 
 def require_no_other_run(runs: Sequence[Run], folder: Path) -> None:

@@ -324,10 +324,17 @@ def test_a_figure_that_the_task_does_not_have() -> None:
 
 
 def test_two_runs_of_one_name_are_not_written_over_each_other(tmp_path: Path) -> None:
+    """The first of them had been written when the second was refused, and passed for what was to be kept."""
     runs = read_runs([EMBEDDED / "greedy.json", EMBEDDED / "teacher.json"])
     twice = [runs[0], *read_runs([edited(EMBEDDED / "teacher.json", tmp_path / "greedy.json", len)])]
+    out = tmp_path / "kept"
+    out.mkdir()
     with pytest.raises(ValueError, match="two runs are named 'greedy'"):
-        write_baselines(twice, tmp_path)
+        write_baselines(twice, out)
+    textless = edited(EMBEDDED / "maj8.json", tmp_path / "maj8.json", lambda c: c.pop("documents"))
+    with pytest.raises(ResultsError, match="no samples of task s2t_arith"):
+        write_baselines([runs[0], *read_runs([textless])], out)
+    assert not list(out.iterdir())
 
 
 def test_keep_renews_a_run_and_replaces_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
