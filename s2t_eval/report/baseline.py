@@ -27,6 +27,8 @@ ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 SERVER_ARGUMENT = re.compile(rf"\b({'|'.join(ADDRESSES)})=[^,\s]+")
 SERVER = "SERVER"
 """In kept files, for the address of a server, which is a machine of the user's network."""
+SANITIZED, PATH_SANITIZED = "model_name_sanitized", re.compile(r"^__.*__")
+"""lm_eval's name of the output folder, with `__` for each slash, and what it has of an absolute path."""
 LEFT_OUT = ("pretty_env_info", "upper_git_hash", "model_source")
 
 
@@ -115,13 +117,18 @@ def _documents(run: Run) -> pd.DataFrame:
 def without_paths(value: Any) -> Any:
     """The same JSON value: absolute paths cut to their last part, no addresses of servers and functions."""
     if isinstance(value, dict):
-        return {
-            key: SERVER if key in ADDRESSES and v else without_paths(v)
-            for key, v in value.items()
-            if key not in LEFT_OUT
-        }
+        return {key: _without_paths(key, v) for key, v in value.items() if key not in LEFT_OUT}
     if isinstance(value, list):
         return [without_paths(v) for v in value]
     if not isinstance(value, str):
         return value
     return ADDRESS.sub("", PATH.sub(r"\1", SERVER_ARGUMENT.sub(rf"\1={SERVER}", value)))
+
+
+def _without_paths(key: str, value: Any) -> Any:
+    """`without_paths` of an entry; some have their form by their name."""
+    if key in ADDRESSES and value:
+        return SERVER
+    if key == SANITIZED and isinstance(value, str):
+        return PATH_SANITIZED.sub("", value)
+    return without_paths(value)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lm_eval.utils import sanitize_model_name
 
 from s2t_eval.cli import main
 from s2t_eval.method_table import method_of
@@ -20,7 +22,7 @@ from s2t_eval.report.kept_texts import texts_of
 from s2t_eval.report.runs import read_runs
 from tests.commands import refused
 from tests.harness_helpers import TEACHER
-from tests.report_helpers import EMBEDDED, edited, run_to
+from tests.report_helpers import BASELINES, EMBEDDED, edited, run_to
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +132,27 @@ def test_documents_without_a_score_stay_unscored() -> None:
 def test_paths_and_addresses_are_cut() -> None:
     value = {"a": "file /home/me/x/model.bin", "pretty_env_info": 1, "f": "<function f at 0x7f60>"}
     assert without_paths(value) == {"a": "file model.bin", "f": "<function f>"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("/home/me/models/qwen-0.5b", "qwen-0.5b"),
+        ("Qwen/Qwen2.5-0.5B", "Qwen__Qwen2.5-0.5B"),
+        ("embedded/student", "embedded__student"),
+    ],
+)
+def test_the_folder_s_name_of_lm_eval_holds_no_path(name: str, kept: str) -> None:
+    """Kept results had `__home__me__models__qwen-0.5b` in place of each path that was cut."""
+    assert without_paths({"model_name_sanitized": sanitize_model_name(name)}) == {
+        "model_name_sanitized": kept
+    }
+
+
+def test_committed_results_hold_no_paths() -> None:
+    for path in BASELINES.rglob("*.json"):
+        content = json.loads(path.read_text())
+        assert without_paths(content) == content, path
 
 
 def test_addresses_of_servers_are_cut() -> None:
