@@ -81,8 +81,8 @@ def merge_adapter(peft: PeftModel) -> PreTrainedModel:
     """
     base: Any = peft.get_base_model()
     ends = base.get_input_embeddings(), base.get_output_embeddings()
-    if base.config.tie_word_embeddings and any(end in adapter_layers(base) for end in ends):
-        head = _own_module(ends[1])
+    embeddings, head = map(_own_module, ends)
+    if embeddings.weight is head.weight and any(end in adapter_layers(base) for end in ends):
         head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
         for config in (base.config, base.config.get_text_config(decoder=True)):
             config.tie_word_embeddings = False
