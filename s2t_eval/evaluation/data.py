@@ -21,6 +21,7 @@ from datasets import (
     load_dataset,
     load_dataset_builder,
 )
+from datasets.exceptions import DatasetGenerationError, DatasetsError
 
 from s2t_eval.artifacts.json_lines import read_json_lines
 
@@ -28,6 +29,8 @@ SUFFIXES = (".jsonl", ".json")
 SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(?:-\w+)?\.\w+")
 """The name of a part of a split, as the Hub names them: `test-00000-of-00002.parquet`."""
 Record = dict[str, Any]
+LOAD_ERRORS = (OSError, ValueError, TypeError, OverflowError, DatasetsError)
+"""Exceptions of datasets and pyarrow for files that they cannot read, and values that fit into no table."""
 
 
 class BenchmarkDataError(ValueError):
@@ -96,8 +99,24 @@ def _from_folder(source: Source, folder: Path) -> dict[str, Dataset]:
         records = [record for file in files[name] for record in _read_file(Path(file), source)]
         if not records:
             raise BenchmarkDataError(f"{folder}: split {name!r} is empty")
-        datasets[split] = Dataset.from_list(records)
+        datasets[split] = _dataset(records, f"{folder}: split {name!r}")
     return datasets
+
+
+def _dataset(records: Sequence[Record], location: str) -> Dataset:
+    """The data set of these records; raises `BenchmarkDataError` for a field with values of several types."""
+    try:
+        return Dataset.from_list(list(records))
+    except LOAD_ERRORS as error:
+        raise BenchmarkDataError(
+            f"{location}: its records are of different forms ({_short(error)})"
+        ) from error
+
+
+def _short(error: Exception) -> str:
+    """The message of an exception, or of what stopped datasets' generation, on one line of limited length."""
+    reason = error.__cause__ if isinstance(error, DatasetGenerationError) else None
+    return " ".join(str(reason or error).split())[:200]
 
 
 def _files_of(source: Source, folder: Path) -> dict[str, list[str]]:
@@ -105,9 +124,9 @@ def _files_of(source: Source, folder: Path) -> dict[str, list[str]]:
     try:
         has_config = source.config in get_dataset_config_names(str(folder))
         files = load_dataset_builder(str(folder), source.config if has_config else None).config.data_files
-    except (OSError, ValueError) as error:
+    except LOAD_ERRORS as error:
         raise BenchmarkDataError(
-            f"{folder}: no data files are found ({' '.join(str(error).split())[:200]}); expected "
+            f"{folder}: no data files are found ({_short(error)}); expected "
             f"{', '.join(f'{split}.jsonl' for split in source.splits)}, or a README.md that names files"
         ) from error
     return {str(split): [str(file) for file in paths] for split, paths in (files or {}).items()}
@@ -128,7 +147,13 @@ def _require_whole(folder: Path, split: str, files: Sequence[str]) -> None:
 
 def _read_file(path: Path, source: Source) -> list[Record]:
     if path.suffix not in SUFFIXES:
-        rows = Dataset.from_parquet(str(path)) if path.suffix == ".parquet" else Dataset.from_csv(str(path))
+        read = Dataset.from_parquet if path.suffix == ".parquet" else Dataset.from_csv
+        try:
+            rows = read(str(path))
+        except LOAD_ERRORS as error:
+            raise BenchmarkDataError(
+                f"{path}: it cannot be read ({_short(error)}); it may have been cut off; get the file again"
+            ) from error
         return [_checked_record(row, source, f"{path}, record {i}") for i, row in enumerate(rows, start=1)]
     return [
         _checked_record(record, source, f"{path}, line {number}")
@@ -167,11 +192,10 @@ def _article(field: str) -> str:
 def _from_hub(source: Source) -> dict[str, Dataset]:
     try:
         splits = load_dataset(source.hub, source.config)
-    except (OSError, ValueError) as error:
+    except LOAD_ERRORS as error:
         raise BenchmarkDataError(
-            f"{source.hub}: the data set cannot be loaded from the hub "
-            f"({' '.join(str(error).split())[:200]}); without a network set S2T_DATA=DIR to a folder "
-            f"that contains {source.folder}"
+            f"{source.hub}: the data set cannot be loaded from the hub ({_short(error)}); without a network "
+            f"set S2T_DATA=DIR to a folder that contains {source.folder}"
         ) from error
     assert isinstance(splits, DatasetDict)
     datasets = {}
@@ -181,7 +205,7 @@ def _from_hub(source: Source) -> dict[str, Dataset]:
             raise _missing_split(source, split, source.hub, splits)
         rows = enumerate(splits[name], start=1)
         records = [_checked_record(dict(row), source, f"{source.hub}, {name} {i}") for i, row in rows]
-        datasets[split] = Dataset.from_list(records)
+        datasets[split] = _dataset(records, f"{source.hub}: split {name!r}")
     return datasets
 
 

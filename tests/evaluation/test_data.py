@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -206,6 +207,45 @@ def test_a_part_of_a_split_is_not_taken_for_the_whole(folder: Path) -> None:
         load(MMLU_PRO)
     rows.to_parquet(str(place / "test-00001-of-00002.parquet"))
     assert len(load(MMLU_PRO)["test"]) == 6
+
+
+def as_parquet(rows: list[dict[str, object]], file: Path) -> bytes:
+    Dataset.from_list(rows).to_parquet(str(file))
+    return file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "test.parquet",
+            lambda whole: whole[: len(whole) // 2],
+            r"test\.parquet: it cannot be read \(.+\); it",
+        ),
+        ("test.parquet", lambda _: b"", r"test\.parquet: it cannot be read \(.+\); it may have been cut off"),
+        ("test.csv", lambda _: b"problem,answer\np,1\nq,2,3,4\n", r"test\.csv: it cannot be read \(.+\); it"),
+        (
+            "test.jsonl",
+            lambda _: (
+                b'{"problem": "p", "answer": 1, "level": 5}\n{"problem": "p", "answer": 1, "level": "5"}'
+            ),
+            r"split 'test': its records are of different forms \(.+\)$",
+        ),
+    ],
+    ids=["cut off", "empty", "csv", "types"],
+)
+def test_damaged_files_end_in_one_line(
+    name: str, content: Callable[[bytes], bytes], message: str, folder: Path
+) -> None:
+    """A Parquet file of a download that was cut off ended in a traceback of a hundred lines."""
+    place = (folder / FILE).parent
+    (folder / FILE).unlink()
+    whole = as_parquet([{"problem": "p", "answer": "1"}] * 100, place / "test.parquet")
+    (place / "test.parquet").unlink()
+    (place / name).write_bytes(content(whole))
+    with pytest.raises(BenchmarkDataError, match=message) as caught:
+        load(MATH500)
+    assert "\n" not in str(caught.value)
 
 
 def test_missing_split_is_reported_with_existing_ones(folder: Path) -> None:
