@@ -23,7 +23,7 @@ class Regrade:
 
     Args:
         results: output folders of lm_eval with their samples, or runs of `s2t-eval keep`.
-        check: end with exit code 1 where a verdict has changed.
+        check: end with exit code 1 where a verdict has changed, and with 2 where a run has no texts.
         json: file to write old and new verdicts of every document to.
     """
 
@@ -55,16 +55,18 @@ class Regrade:
             raise SystemExit(1)
 
     def _runs(self) -> list[RunTexts]:
-        """The runs; those without texts are named, and refused where none has any."""
+        """The runs; those without texts are named, and refused with `--check` or where none has any."""
         from s2t_eval.pipelines.regrade import RegradeError
         from s2t_eval.report.kept_texts import find_texts
 
         runs = [run for path in self.results for run in find_texts(path)]
         textless = [run.source for run in runs if run.texts is None]
-        if len(textless) == len(runs):
+        are_some = len(textless) < len(runs)
+        if textless and (self.check or not are_some):
+            without = "; without --check the other runs are graded" if are_some else ""
             raise RegradeError(
                 f"{textless[0]}: no texts beside it; expected samples_*.jsonl of `lm_eval --log_samples`, or "
-                "the *.texts.jsonl.gz of `s2t-eval keep`"
+                f"the *.texts.jsonl.gz of `s2t-eval keep`{without}"
             )
         for source in textless:
             print(f"note: {source}: no texts beside it; left out", file=sys.stderr)

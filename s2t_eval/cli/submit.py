@@ -18,6 +18,8 @@ Form = Literal["eval-results", "model-index", "every-eval-ever"]
 class Submit:
     """Write files that leaderboards take.
 
+    Of a group such as `s2t_math`, which is no dataset, the score of each of its tasks is written.
+
     Args:
         results: output folders of lm_eval, or files of results/baselines.
         to: kind of file to write.
@@ -49,6 +51,7 @@ class Submit:
 
     def run(self) -> None:
         """Write the files and print their names."""
+        from s2t_eval.report.benchmarks import benchmark_of
         from s2t_eval.report.every_eval_ever import write_every_eval_ever
         from s2t_eval.report.leaderboard import write_eval_results, write_model_index
         from s2t_eval.report.runs import read_runs
@@ -57,9 +60,13 @@ class Submit:
         self._require_consistent()
         require_reusable_folder(self.out, "one of `s2t-eval submit`", SIGNS)
         metrics = metric_choices(self.metric)
-        runs = read_runs(list(self.results), metrics)
-        require_used(metrics, [run.task for run in runs])
         datasets = dict(map(_dataset, self.dataset))
+        runs = read_runs(
+            list(self.results),
+            metrics,
+            lambda group: group in datasets or benchmark_of(group).dataset is not None,
+        )
+        require_used(metrics, [run.task for run in runs])
         require_used(datasets, [run.task for run in runs], "--dataset")
         claim = Claim(
             model_id=self.model_id,

@@ -2,16 +2,58 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 from datasets import Dataset
 
 from s2t_eval.evaluation.data import Source, load
-from s2t_eval.evaluation.grading import shared_grader
+from s2t_eval.evaluation.grading import scorer, shared_grader
+from s2t_eval.evaluation.grading.numbers.parsing import parse_number
 from s2t_eval.evaluation.sandbox import find_isolation
 
 TEST = {"test": ("test",)}
 DEV_PROBLEMS = 500
 """Maximum number of development problems, which are neither trained on nor reported."""
 PROBLEM = {"problem": ("problem", "question"), "answer": ("answer", "final_answer")}
+LETTERS = "ABCDEFGHIJ"
+"""Of the options of MMLU-Pro, whose prompt has no others."""
+MAX_SHOWN = 60
+
+
+def _number_fault(record: dict[str, Any]) -> str | None:
+    """The fault of a problem whose right answer is no number: every response would be wrong."""
+    gold = scorer.number.gold(record)
+    if parse_number(gold) is not None:
+        return None
+    return (
+        f"its answer {gold[:MAX_SHOWN]!r} is no number; expected a number, alone or behind the last '####' "
+        "of a solution"
+    )
+
+
+def _choice_fault(record: dict[str, Any]) -> str | None:
+    """The fault of a multiple-choice question without a list of options, or with the letter of none."""
+    options, answer = record["options"], record["answer"]
+    is_list = isinstance(options, list) and all(isinstance(option, str) for option in options)
+    if not is_list or not 1 < len(options) <= len(LETTERS):
+        return (
+            f"expected its options as a list of 2 to {len(LETTERS)} texts, got "
+            f"{repr(options)[:MAX_SHOWN]}; CSV holds no lists, so use JSON lines or Parquet"
+        )
+    letters = LETTERS[: len(options)]
+    if answer.strip().upper() in list(letters):
+        return None
+    return f"expected its answer as a letter from {letters[0]} to {letters[-1]}, got {answer[:MAX_SHOWN]!r}"
+
+
+def _program_fault(record: dict[str, Any]) -> str | None:
+    """The fault of a problem without the function that is asked for, or without `check`, which tests it."""
+    for field, name in (("prompt", str(record["entry_point"])), ("test", "check")):
+        if re.search(rf"\bdef\s+{re.escape(name)}\b", str(record[field])) is None:
+            return f"its field {field!r} defines no function {name!r}"
+    return None
+
 
 GSM8K = Source(
     hub="openai/gsm8k",
@@ -19,9 +61,10 @@ GSM8K = Source(
     folder="openai/gsm8k",
     splits={"train": ("train",), **TEST},
     fields={"question": ("question",), "answer": ("answer",)},
+    fault=_number_fault,
 )
 MATH500 = Source("HuggingFaceH4/MATH-500", "HuggingFaceH4/MATH-500", TEST, PROBLEM)
-AIME25 = Source("math-ai/aime25", "math-ai/aime25", TEST, PROBLEM)
+AIME25 = Source("math-ai/aime25", "math-ai/aime25", TEST, PROBLEM, fault=_number_fault)
 OLYMPIADBENCH = Source(
     hub="Hothan/OlympiadBench",
     config="OE_TO_maths_en_COMP",
@@ -35,12 +78,14 @@ HUMANEVAL = Source(
     folder="openai/openai_humaneval",
     splits=TEST,
     fields={name: (name,) for name in ("prompt", "test", "entry_point", "canonical_solution")},
+    fault=_program_fault,
 )
 MMLU_PRO = Source(
     hub="TIGER-Lab/MMLU-Pro",
     folder="TIGER-Lab/MMLU-Pro",
     splits=TEST,
     fields={"question": ("question",), "options": ("options",), "answer": ("answer",)},
+    fault=_choice_fault,
 )
 SOURCES = (GSM8K, MATH500, AIME25, OLYMPIADBENCH, MINERVA_MATH, HUMANEVAL, MMLU_PRO)
 

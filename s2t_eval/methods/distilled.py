@@ -53,17 +53,21 @@ to the checkpoint with fingerprint `{{ base }}`.
 
 
 RLKD_CARD = """---
+{% if kind == "adapter" -%}
 library_name: peft
+{% endif -%}
 base_model: {{ base_name }}
 tags: [s2t-eval, distillation, reinforcement-learning]
 ---
 
 # {{ base_name }} after RLKD
 
-An adapter of {{ base_name }}, trained by GRPO to follow the steps of {{ teacher_name }} and to give right \
-answers. Use it with s2t-eval, an extension of lm-evaluation-harness:
+{% if kind == "adapter" %}An adapter{% else %}All weights{% endif %} of {{ base_name }}, trained by GRPO to \
+follow the steps of {{ teacher_name }} and to give right answers. Use it with s2t-eval, an extension of \
+lm-evaluation-harness:
 
-    lm_eval --model distil --model_args pretrained={{ base_name }},peft=THIS --tasks gsm8k
+    lm_eval --model distil --model_args {% if kind == "adapter" -%}
+pretrained={{ base_name }},peft=THIS{% else %}pretrained=THIS{% endif %} --tasks gsm8k
 
 {% if training.settings.settings.keep == "last" %}The weights at the end of the training were kept\
 {% if training.after.averaged %} (the average of {{ training.after.averaged|int }} late steps){% endif %}, \

@@ -13,6 +13,13 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -115,7 +122,7 @@ def load_adapter(role: str, name: str, model: Any, **options: Any) -> Any:
     """
     path = resolve_model(name)
     require_safetensors(role, path, "adapter_model.safetensors")
-    _require_plain_adapter(role, name, Path(path))
+    _require_plain_adapter(role, name, path, options.get("revision"))
     with loading(role, name, PLAIN_ADAPTER):
         adapted = attach_adapter(role, model, path, **options)
     configs: Any = adapted.peft_config.values()
@@ -128,23 +135,43 @@ def load_adapter(role: str, name: str, model: Any, **options: Any) -> Any:
     return adapted
 
 
-def _require_plain_adapter(role: str, name: str, folder: Path) -> None:
+def adapter_file(name: str, file: str, revision: str | None = None) -> Path | None:
+    """A file beside an adapter, in its folder or its repository on the Hub; None where there is none.
+
+    Args:
+        name: folder or repository.
+        file: name of the file.
+        revision: of the repository; None (default) for its main branch.
+
+    Raises:
+        OSError: the Hub does not answer as it should.
+    """
+    if Path(name).is_dir():
+        path = Path(name) / file
+        return path if path.is_file() else None
+    try:
+        return Path(hf_hub_download(name, file, revision=revision))
+    except (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
+        return None
+
+
+def _require_plain_adapter(role: str, name: str, path: str, revision: str | None) -> None:
     """Raise `ModelLoadError` for the folder of a method whose adapter alone is another model.
 
     A selector's adapter that counts as it was trained is a model of its own: that of form `direct` decodes
     greedily what `s2t_local` writes with it.
     """
     what = None
-    if (folder / "tah.json").is_file():
+    with loading(role, name, PLAIN_ADAPTER):
+        tah, selector = (adapter_file(path, file, revision) for file in ("tah.json", "selector.json"))
+        scale = 1.0 if selector is None else read_object(selector).get("adapter_scale", 1.0)
+    if tah is not None:
         what = "of `s2t-eval tah train`, whose adapter is for a token's further passes; run --model tah"
-    elif (folder / "selector.json").is_file():
-        with loading(role, name, PLAIN_ADAPTER):
-            scale = read_object(folder / "selector.json").get("adapter_scale", 1.0)
-        if scale != 1:
-            what = (
-                f"of `s2t-eval train`, whose adapter counts by the factor {scale}; run --model s2t_local, or "
-                "`s2t-eval export --merged` with it as --selector"
-            )
+    elif scale != 1:
+        what = (
+            f"of `s2t-eval train`, whose adapter counts by the factor {scale}; run --model s2t_local, or "
+            "`s2t-eval export --merged` with it as --selector"
+        )
     if what is not None:
         raise ModelLoadError(f"{role}={name}: expected a plain adapter, got a folder {what}")
 

@@ -18,7 +18,7 @@ from s2t_eval.artifacts.typed_json import read_object
 from s2t_eval.method_table import ADDRESSES
 from s2t_eval.report.documents import format_documents
 from s2t_eval.report.json_files import ResultsError
-from s2t_eval.report.kept_texts import SUFFIX, texts_of, write_texts
+from s2t_eval.report.kept_texts import SUFFIX, KeptText, texts_of, write_texts
 from s2t_eval.report.run import Run
 from s2t_eval.report.runs import read_runs
 
@@ -27,6 +27,8 @@ ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 SERVER_ARGUMENT = re.compile(rf"\b({'|'.join(ADDRESSES)})=[^,\s]+")
 SERVER = "SERVER"
 """In kept files, for the address of a server, which is a machine of the user's network."""
+SANITIZED, PATH_SANITIZED = "model_name_sanitized", re.compile(r"^__.*__")
+"""lm_eval's name of the output folder, with `__` for each slash, and what it has of an absolute path."""
 LEFT_OUT = ("pretty_env_info", "upper_git_hash", "model_source")
 
 
@@ -37,24 +39,23 @@ def write_baselines(runs: Sequence[Run], folder: Path) -> list[Path]:
     samples or texts that were kept.
 
     Raises:
-        ResultsError: samples were not kept.
-        ValueError: two files of one name, or a single text of more than 2 MB.
+        ResultsError: samples were not kept; nothing is written then.
+        ValueError: two files of one name, upon which nothing is written, or a single text of more than 2 MB.
     """
-    written: dict[Path, Path] = {}
-    for run in runs:
-        if run.source in written:
-            continue
-        path = folder / f"{run.name}.json"
-        if path in written.values():
-            raise ValueError(f"two runs are named {run.name!r}: {run.source} and another; rename a folder")
-        tasks = [other for other in runs if other.source == run.source]
-        content = baseline(run.results, {other.task: _documents(other) for other in tasks})
-        write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-        texts = texts_of(run.source)
+    kept: dict[Path, tuple[str, list[KeptText] | None]] = {}
+    for source in dict.fromkeys(run.source for run in runs):
+        tasks = [run for run in runs if run.source == source]
+        path = folder / f"{tasks[0].name}.json"
+        if path in kept:
+            raise ValueError(f"two runs are named {tasks[0].name!r}: {source} and another; rename a folder")
+        content = baseline(tasks[0].results, {run.task: _documents(run) for run in tasks})
+        kept[path] = json.dumps(content, indent=1, ensure_ascii=False) + "\n", texts_of(source)
+    for path, (content_text, texts) in kept.items():
+        # The results come last: without them nothing reads the texts.
         if texts is not None:
             write_texts(path.with_name(path.stem + SUFFIX), texts)
-        written[run.source] = path
-    return list(written.values())
+        write_text(path, content_text)
+    return list(kept)
 
 
 def require_no_other_run(runs: Sequence[Run], folder: Path) -> None:
@@ -116,13 +117,18 @@ def _documents(run: Run) -> pd.DataFrame:
 def without_paths(value: Any) -> Any:
     """The same JSON value: absolute paths cut to their last part, no addresses of servers and functions."""
     if isinstance(value, dict):
-        return {
-            key: SERVER if key in ADDRESSES and v else without_paths(v)
-            for key, v in value.items()
-            if key not in LEFT_OUT
-        }
+        return {key: _without_paths(key, v) for key, v in value.items() if key not in LEFT_OUT}
     if isinstance(value, list):
         return [without_paths(v) for v in value]
     if not isinstance(value, str):
         return value
     return ADDRESS.sub("", PATH.sub(r"\1", SERVER_ARGUMENT.sub(rf"\1={SERVER}", value)))
+
+
+def _without_paths(key: str, value: Any) -> Any:
+    """`without_paths` of an entry; some have their form by their name."""
+    if key in ADDRESSES and value:
+        return SERVER
+    if key == SANITIZED and isinstance(value, str):
+        return PATH_SANITIZED.sub("", value)
+    return without_paths(value)

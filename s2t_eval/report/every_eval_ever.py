@@ -24,7 +24,7 @@ from s2t_eval.report.cells import accuracy
 from s2t_eval.report.json_files import ResultsError
 from s2t_eval.report.origin import UNKNOWN, is_stock
 from s2t_eval.report.run import Run
-from s2t_eval.report.submission import PLAIN, Claim, details, notes, require_whole, slug
+from s2t_eval.report.submission import Claim, details, is_plain, label, notes, require_whole, slug
 
 SCHEMA = "0.2.2"
 
@@ -92,9 +92,9 @@ def _uuid4_of(text: str) -> uuid.UUID:
 
 
 def _model_id(run: Run, claim: Claim) -> str:
-    """The student's id for its own decoding; the name of any other method is appended."""
+    """The student's id for its own decoding; the name of any other method, or quantization, is appended."""
     model = claim.model(run)
-    return model if run.method.key in PLAIN else f"{model}-{slug(run.label)}"
+    return model if is_plain(run) else f"{model}-{slug(label(run))}"
 
 
 def _record(run: Run, claim: Claim) -> dict[str, Any]:

@@ -20,11 +20,12 @@ from s2t_eval.artifacts.files import write_text
 from s2t_eval.report.benchmarks import benchmark_of
 from s2t_eval.report.run import Run
 from s2t_eval.report.submission import (
-    PLAIN,
     Claim,
     date,
     details,
     folder_name,
+    is_plain,
+    label,
     notes,
     prompt_hash,
     require_names,
@@ -69,8 +70,8 @@ def write_model_index(runs: Sequence[Run], folder: Path, claim: Claim) -> list[P
     texts: dict[Path, str] = {}
     for name in dict.fromkeys(map(folder_name, runs)):
         part = [run for run in runs if folder_name(run) == name]
-        model, label = claim.model(part[0]), part[0].label
-        title = model if part[0].method.key in PLAIN else f"{model} decoded with {label}"
+        model = claim.model(part[0])
+        title = model if is_plain(part[0]) else f"{model} decoded with {label(part[0])}"
         data = ModelCardData(
             model_name=title,
             base_model=model,
@@ -90,7 +91,6 @@ def write_model_index(runs: Sequence[Run], folder: Path, claim: Claim) -> list[P
 
 def _eval_result(run: Run, claim: Claim) -> EvalResult:
     dataset, _ = claim.dataset(run)
-    plain = run.method.key in PLAIN
     return EvalResult(
         task_type="text-generation",
         task_name=f"{run.task} (version {run.version})",
@@ -98,7 +98,7 @@ def _eval_result(run: Run, claim: Claim) -> EvalResult:
         dataset_name=benchmark_of(run.task).title,
         dataset_args={"n": run.n, "prompt_hash": prompt_hash(run)},
         metric_type=run.metric,
-        metric_name=run.metric if plain else f"{run.metric}, decoded with {run.label}",
+        metric_name=run.metric if is_plain(run) else f"{run.metric}, decoded with {label(run)}",
         metric_args=details(run),
         metric_value=score(run),
         source_url=claim.source_url,

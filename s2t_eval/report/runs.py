@@ -8,9 +8,11 @@ takes the place of the samples.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from s2t_eval.report.computed import model_arguments
 from s2t_eval.report.documents import as_number, read_documents, results_name, short_hash
@@ -25,7 +27,11 @@ UNSCORED = "bypass"
 """The harness's metric in place of all others under `--predict_only`: its figure, 999, is no score."""
 
 
-def read_runs(paths: Sequence[Path], metrics: dict[str, str] | None = None) -> list[Run]:
+def read_runs(
+    paths: Sequence[Path],
+    metrics: dict[str, str] | None = None,
+    is_whole: Callable[[str], bool] = lambda _: True,
+) -> list[Run]:
     """All runs below the given folders and files; of several runs of the same thing, the newest.
 
     Two runs are of the same thing where nothing differs but the time, the version of the software and the
@@ -34,12 +40,14 @@ def read_runs(paths: Sequence[Path], metrics: dict[str, str] | None = None) -> l
     Args:
         paths: output folders, or single results files.
         metrics: task -> "metric,filter" where a task has several scores; by default the first.
+        is_whole: whether a group with a figure of its own is one run; of any other group each task is one.
+            By default every such group is.
 
     Raises:
         ResultsError: no results, an incomplete file, a method that the method table lacks, a metric
             of which less is better in some tasks of a group alone.
     """
-    runs = [(run.identity, run) for path in paths for run in _read_path(path, metrics or {})]
+    runs = [(run.identity, run) for path in paths for run in _read_path(path, metrics or {}, is_whole)]
     newest: dict[tuple[object, ...], Run] = {}
     for identity, run in sorted(runs, key=lambda pair: pair[1].date):
         older = newest.get(identity)
@@ -55,7 +63,7 @@ def read_runs(paths: Sequence[Path], metrics: dict[str, str] | None = None) -> l
     return kept
 
 
-def _read_path(path: Path, metrics: dict[str, str]) -> Iterator[Run]:
+def _read_path(path: Path, metrics: dict[str, str], is_whole: Callable[[str], bool]) -> Iterator[Run]:
     if not path.exists():
         raise ResultsError(f"{path}: there is no such file or folder; expected lm_eval results")
     files = [path] if path.is_file() else sorted(results_files(path))
@@ -72,7 +80,7 @@ def _read_path(path: Path, metrics: dict[str, str]) -> Iterator[Run]:
             require_results(results)
         except ValueError as error:
             raise ResultsError(f"{file}: not as lm_eval writes results: {error}") from error
-        yield from _runs_of_file(file, _run_name(file, path), results, metrics)
+        yield from _runs_of_file(file, _run_name(file, path), results, metrics, is_whole)
 
 
 def results_files(folder: Path) -> Iterator[Path]:
@@ -101,12 +109,18 @@ def _run_name(file: Path, path: Path) -> str:
     return inside[0] if len(inside) > 2 else path.name if path.is_dir() else file.parent.name
 
 
-def _runs_of_file(file: Path, name: str, results: dict[str, Any], metrics: dict[str, str]) -> Iterator[Run]:
+def _runs_of_file(
+    file: Path,
+    name: str,
+    results: dict[str, Any],
+    metrics: dict[str, str],
+    is_whole: Callable[[str], bool],
+) -> Iterator[Run]:
     config = results["config"]
     method = method_of_config(file, config)
     named = part_of(config, "s2t_eval").get("pretrained")
     student = named or model_arguments(config).get("pretrained", "?")
-    groups = _scored_groups(results)
+    groups = {group: members for group, members in _scored_groups(results).items() if is_whole(group)}
     grouped = {task for members in groups.values() for task in members}
     cost = run_cost(file, results)
     for task, figures in results["results"].items():
@@ -137,11 +151,32 @@ def _runs_of_file(file: Path, name: str, results: dict[str, Any], metrics: dict[
             version=str(part_of(results, "versions").get(task)),
             task_hash=_joint_hash(results, members),
             limits=_shared_limits(results, members),
-            documents=read_documents(file, results, task, members, metric, filter_name),
+            documents=_documents(file, results, task, members, metric, filter_name),
             date=float(results.get("date") or 0.0),
             cost=cost,
             results=results,
         )
+
+
+def _documents(
+    file: Path, results: dict[str, Any], name: str, tasks: Sequence[str], metric: str, filter_name: str
+) -> pd.DataFrame | None:
+    """The documents of a task or group; those of a task of a group that was kept are cut from the group's."""
+    documents = read_documents(file, results, name, tasks, metric, filter_name)
+    if documents is not None:
+        return documents
+    for group, members in _scored_groups(results).items():
+        figures = results["results"][group]
+        is_kept = name in members and group in part_of(results, "documents")
+        if not is_kept or metric_of(file, group, figures) != (metric, filter_name):
+            continue
+        whole = read_documents(file, results, group, members, metric, filter_name)
+        counts = [_num_documents(file, results, [member]) for member in members]
+        if whole is not None and sum(counts) == len(whole):
+            first = sum(counts[: members.index(name)])
+            part = whole.iloc[first : first + counts[members.index(name)]]
+            return part.reset_index(drop=True)
+    return None
 
 
 def _direction(

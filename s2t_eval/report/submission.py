@@ -7,9 +7,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from pathlib import Path
 
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from s2t_eval.method_table import LENGTH_NAMES
 from s2t_eval.report.benchmarks import benchmark_of
 from s2t_eval.report.blocks import short_name
+from s2t_eval.report.computed import model_arguments
 from s2t_eval.report.documents import short_hash
 from s2t_eval.report.json_files import ResultsError, part_of
 from s2t_eval.report.run import Run
@@ -20,6 +26,14 @@ OTHER_SETTINGS = (
     *("accept_rate", "delimiter", "max_step", "max_length"),
 )
 """Entries of `config.s2t_eval` in which runs of one method may differ, besides those of `Settings`."""
+CHANGED_WEIGHTS = (
+    *("delta", "load_in_4bit", "load_in_8bit", "quantization_config", "autogptq", "gptqmodel"),
+)
+"""Arguments of a model with which its weights are not those of its repository."""
+LOADING = ("revision", "subfolder", "gguf_file", "peft", *CHANGED_WEIGHTS)
+"""Arguments of a model that choose its weights."""
+NOT_GIVEN = (None, False, "", "None", "False")
+"""Values of an argument that are as if it were left out; lm_eval may record them as text."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +57,10 @@ class Claim:
     def model(self, run: Run) -> str:
         """The student's name on the Hub; raises `ResultsError` where it has none."""
         name = self.model_id or short_name(run.model)
-        if name.count("/") != 1:
-            raise ResultsError(f"{run.source}: model {name!r}: expected a Hub name; give --model_id ORG/NAME")
+        is_folder = self.model_id is None and Path(name).is_dir()
+        if is_folder or not _is_repository(name):
+            what = "a Hub name, got a folder" if is_folder else "a Hub name"
+            raise ResultsError(f"{run.source}: model {name!r}: expected {what}; give --model_id ORG/NAME")
         return name
 
     def dataset(self, run: Run) -> tuple[str, str]:
@@ -58,6 +74,15 @@ class Claim:
                 f"--dataset {run.task}=ORG/DATASET:TASK"
             )
         return benchmark.dataset, benchmark.key
+
+
+def _is_repository(name: str) -> bool:
+    """Whether a repository on the Hub may have this name, `organisation/name`."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return name.count("/") == 1
 
 
 def require_whole(runs: Sequence[Run], claim: Claim) -> None:
@@ -102,6 +127,8 @@ def prompt_hash(run: Run) -> str:
 def details(run: Run) -> dict[str, str]:
     """Every setting in which another run of the same model could differ, as text."""
     info, settings = run.backend_info, run.settings
+    config = run.results["config"]
+    generation = {k: v for k, v in run.limits.items() if k not in LENGTH_NAMES and v}
     values = {
         "method": run.method.title,
         "method_about": run.method.about,
@@ -121,7 +148,10 @@ def details(run: Run) -> dict[str, str]:
         "student_fingerprint": info.get("student"),
         "teacher_fingerprint": info.get("teacher"),
         "calibration": info.get("calibration"),
+        "dtype": config.get("model_dtype"),
         **{name: _text(info[name]) for name in OTHER_SETTINGS if info.get(name) is not None},
+        **_arguments(run, LOADING),
+        "generation": _text(generation) if generation else None,
         "prompt_hash": prompt_hash(run),
         "task": run.task,
         "task_version": run.version,
@@ -134,6 +164,24 @@ def details(run: Run) -> dict[str, str]:
         "s2t_eval": info.get("version"),
     }
     return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def is_plain(run: Run) -> bool:
+    """Whether a score is that of the model itself: its own weights, decoded by nothing but its own argmax."""
+    return run.method.key in PLAIN and not _arguments(run, CHANGED_WEIGHTS)
+
+
+def label(run: Run) -> str:
+    """Method, settings, and the arguments with which the weights are not those of the model's repository."""
+    changed = _arguments(run, CHANGED_WEIGHTS)
+    return ", ".join([run.label, *(f"{name} {value}" for name, value in changed.items())])
+
+
+def _arguments(run: Run, names: Sequence[str]) -> dict[str, str]:
+    """Those of the model's arguments that are given, as text; of a path the last part."""
+    arguments = model_arguments(run.results["config"])
+    given = {name: arguments[name] for name in names if arguments.get(name) not in (*NOT_GIVEN, "main")}
+    return {name: short_name(_text(value)) for name, value in given.items()}
 
 
 def _text(value: object) -> str:
@@ -153,11 +201,14 @@ def require_names(names: Sequence[tuple[str, Run]]) -> None:
 
 
 def notes(run: Run) -> str:
-    """The details in one line; for other methods than greedy decoding, a warning comes first."""
+    """The details in one line; a warning comes first where the score is not the model's own."""
     about = "; ".join(f"{k} {v}" for k, v in details(run).items() if k != "method_about")
-    if run.method.key in PLAIN:
+    if is_plain(run):
         return f"{run.method.about}; {about}"
-    return f"NOT the plain model's score: decoded with {run.method.title} ({run.method.about}); {about}"
+    changed = "".join(f", {name} {value}" for name, value in _arguments(run, CHANGED_WEIGHTS).items())
+    return (
+        f"NOT the plain model's score: decoded with {run.method.title} ({run.method.about}){changed}; {about}"
+    )
 
 
 def score(run: Run) -> float:
@@ -172,7 +223,7 @@ def date(run: Run) -> str:
 
 def folder_name(run: Run) -> str:
     """Model, method and settings, so that two methods or two models never share a file."""
-    return slug(f"{short_name(run.model)} {run.label}")
+    return slug(f"{short_name(run.model)} {label(run)}")
 
 
 def slug(text: str) -> str:

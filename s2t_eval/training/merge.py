@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
+from torch import nn
 from transformers import PreTrainedModel
 
 from s2t_eval.artifacts.files import atomic_path, write_text
@@ -18,7 +19,8 @@ from s2t_eval.embedded import resolve_model
 from s2t_eval.methods.distilled import SETTINGS as DISTILLED
 from s2t_eval.methods.distilled import DistilInfo, distilled_card, read_distilled
 from s2t_eval.methods.selector_folder import Selector
-from s2t_eval.models.loading import load_adapter
+from s2t_eval.models.loading import adapter_file, load_adapter
+from s2t_eval.models.lora import adapter_layers
 from s2t_eval.models.vocabulary import vocabulary_hash
 
 MERGED = "s2t_merged.json"
@@ -61,17 +63,44 @@ def export_merged_adapter(model: PreTrainedModel, tokenizer: Any, name: str, bas
     """
     path = resolve_model(name)
     info = None
-    if (Path(path) / DISTILLED).is_file():
+    if adapter_file(path, DISTILLED) is not None:
         info = read_distilled("peft", path)
         info.require_base(name, base, vocabulary_hash(tokenizer))
     peft = load_adapter("peft", name, model)
     _write(peft, tokenizer, out, {"peft": name, "base": base}, info)
 
 
+def merge_adapter(peft: PeftModel) -> PreTrainedModel:
+    """The student with its adapter folded into its weights.
+
+    A student whose head is its embeddings has two matrices afterwards where the adapter changes one of them:
+    folded into the matrix that they share, the change would be one of the other as well.
+
+    Args:
+        peft: the adapted student; it must not be used afterwards.
+    """
+    base: Any = peft.get_base_model()
+    ends = base.get_input_embeddings(), base.get_output_embeddings()
+    embeddings, head = map(_own_module, ends)
+    if embeddings.weight is head.weight and any(end in adapter_layers(base) for end in ends):
+        head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+        for config in (base.config, base.config.get_text_config(decoder=True)):
+            config.tie_word_embeddings = False
+    merged: Any = peft.merge_and_unload(safe_merge=True)
+    return merged
+
+
+def _own_module(end: Any) -> Any:
+    """The student's own module in peft's wrapper; the module itself where there is none."""
+    while end in adapter_layers(end):
+        end = getattr(end, "base_layer", None) or end.original_module
+    return end
+
+
 def _write(
     peft: PeftModel, tokenizer: Any, out: Path, what: Mapping[str, Any], distilled: DistilInfo | None
 ) -> None:
-    merged: Any = peft.merge_and_unload(safe_merge=True)
+    merged: Any = merge_adapter(peft)
     with atomic_path(out) as partial:
         partial.mkdir()
         merged.save_pretrained(partial)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,15 @@ from datasets import Dataset
 
 from s2t_eval.embedded.arith import SPLIT_SIZES
 from s2t_eval.evaluation import benchmark_data
-from s2t_eval.evaluation.benchmark_data import DEV_PROBLEMS, GSM8K, HUMANEVAL, MATH500, OLYMPIADBENCH
+from s2t_eval.evaluation.benchmark_data import (
+    AIME25,
+    DEV_PROBLEMS,
+    GSM8K,
+    HUMANEVAL,
+    MATH500,
+    MMLU_PRO,
+    OLYMPIADBENCH,
+)
 from s2t_eval.evaluation.data import BenchmarkDataError, Source, load
 from s2t_eval.reproduce import documents
 from tests.benchmark_folder import write_benchmarks
@@ -115,6 +124,125 @@ FILE = "HuggingFaceH4/MATH-500/test.jsonl"
 )
 def test_invalid_record_is_reported_with_file_and_line(text: str, message: str, folder: Path) -> None:
     breaks(folder, FILE, text)
+    with pytest.raises(BenchmarkDataError, match=message) as caught:
+        load(MATH500)
+    assert "\n" not in str(caught.value)
+
+
+MMLU = "TIGER-Lab/MMLU-Pro/test"
+HUMAN = "openai/openai_humaneval/test.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "text", "message"),
+    [
+        (
+            MMLU_PRO,
+            f"{MMLU}.csv",
+            "question,options,answer\nWhich is blue?,\"['Grass', 'The sky']\",B\n",
+            r"test\.csv, record 1: expected its options as a list of 2 to 10 texts, got .*CSV holds no lists",
+        ),
+        (
+            MMLU_PRO,
+            f"{MMLU}.jsonl",
+            '{"question": "Which is blue?", "options": ["Grass", "The sky"], "answer": 1}\n',
+            r"line 1: expected its answer as a letter from A to B, got '1'$",
+        ),
+        (
+            MMLU_PRO,
+            f"{MMLU}.jsonl",
+            '{"question": "Which is blue?", "options": ["Grass", "The sky"], "answer": "C"}\n',
+            r"line 1: expected its answer as a letter from A to B, got 'C'$",
+        ),
+        (
+            GSM8K,
+            "openai/gsm8k/main/test.jsonl",
+            '{"question": "1 + 1?", "answer": "The answer is 2."}\n',
+            r"line 1: its answer 'The answer is 2\.' is no number; expected a number, alone or behind",
+        ),
+        (
+            AIME25,
+            "math-ai/aime25/test.jsonl",
+            '{"problem": "Find 70.", "answer": "seventy-ish"}\n',
+            r"line 1: its answer 'seventy-ish' is no number",
+        ),
+        (
+            HUMANEVAL,
+            HUMAN,
+            json.dumps(
+                {
+                    "prompt": "def twice(x):\n",
+                    "test": "assert twice(2) == 4\n",
+                    "entry_point": "twice",
+                    "canonical_solution": "    return 2 * x\n",
+                }
+            ),
+            r"line 1: its field 'test' defines no function 'check'$",
+        ),
+    ],
+)
+def test_records_that_no_response_can_match_are_refused(
+    source: Source, name: str, text: str, message: str, folder: Path
+) -> None:
+    """A copy of MMLU-Pro in CSV put the letters of a text into the prompt as options; with right answers as
+    indices, or without GSM8K's `####`, every response was graded incorrect. Neither was said."""
+    for file in (folder / name).parent.glob("test.*"):
+        file.unlink()
+    breaks(folder, name, text)
+    with pytest.raises(BenchmarkDataError, match=message):
+        load(source)
+
+
+def test_a_part_of_a_split_is_not_taken_for_the_whole(folder: Path) -> None:
+    """After a download that stopped between two files, a benchmark was its first half."""
+    place = (folder / MMLU).parent
+    (place / "test.jsonl").unlink()
+    rows = Dataset.from_list(
+        [{"question": "Which is blue?", "options": ["Grass", "The sky"], "answer": "B"}] * 3
+    )
+    rows.to_parquet(str(place / "test-00000-of-00002.parquet"))
+    with pytest.raises(
+        BenchmarkDataError, match=r"split 'test' has 1 of its 2 files; test-00001-of-00002 is missing"
+    ):
+        load(MMLU_PRO)
+    rows.to_parquet(str(place / "test-00001-of-00002.parquet"))
+    assert len(load(MMLU_PRO)["test"]) == 6
+
+
+def as_parquet(rows: list[dict[str, object]], file: Path) -> bytes:
+    Dataset.from_list(rows).to_parquet(str(file))
+    return file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "test.parquet",
+            lambda whole: whole[: len(whole) // 2],
+            r"test\.parquet: it cannot be read \(.+\); it",
+        ),
+        ("test.parquet", lambda _: b"", r"test\.parquet: it cannot be read \(.+\); it may have been cut off"),
+        ("test.csv", lambda _: b"problem,answer\np,1\nq,2,3,4\n", r"test\.csv: it cannot be read \(.+\); it"),
+        (
+            "test.jsonl",
+            lambda _: (
+                b'{"problem": "p", "answer": 1, "level": 5}\n{"problem": "p", "answer": 1, "level": "5"}'
+            ),
+            r"split 'test': its records are of different forms \(.+\)$",
+        ),
+    ],
+    ids=["cut off", "empty", "csv", "types"],
+)
+def test_damaged_files_end_in_one_line(
+    name: str, content: Callable[[bytes], bytes], message: str, folder: Path
+) -> None:
+    """A Parquet file of a download that was cut off ended in a traceback of a hundred lines."""
+    place = (folder / FILE).parent
+    (folder / FILE).unlink()
+    whole = as_parquet([{"problem": "p", "answer": "1"}] * 100, place / "test.parquet")
+    (place / "test.parquet").unlink()
+    (place / name).write_bytes(content(whole))
     with pytest.raises(BenchmarkDataError, match=message) as caught:
         load(MATH500)
     assert "\n" not in str(caught.value)

@@ -287,6 +287,18 @@ def test_results_without_texts_are_named(
     assert "there is no such file or folder" in refused(capsys, "regrade", tmp_path / "none")
 
 
+def test_a_check_does_not_pass_over_runs_without_texts(
+    kept: Path, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the texts of one of two runs were not committed, `--check` graded the other and ended with 0."""
+    [path] = kept.glob("*.texts.jsonl.gz")
+    path.unlink()
+    line = refused(capsys, "regrade", results, kept, "--check")
+    assert "no texts beside it" in line and "; without --check the other runs are graded" in line
+    *_, total = said(capsys, results, kept)
+    assert total == f"{LIMIT} documents of 1 runs graded again: 0 verdicts changed"
+
+
 # ---------------------------------------------------------------- every kind of grader
 
 

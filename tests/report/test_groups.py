@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from s2t_eval.report.ablation_table import ablation_table
 from s2t_eval.report.blocks import arrange
@@ -21,6 +22,7 @@ from s2t_eval.report.run import Run
 from s2t_eval.report.runs import read_runs
 from s2t_eval.report.submission import Claim, require_whole
 from s2t_eval.statistics import stratified_bootstrap, wilson
+from tests.commands import exit_code
 from tests.report_helpers import EMBEDDED, edited
 
 EASY, HARD = 240, 60
@@ -141,3 +143,28 @@ def test_a_group_whose_tasks_disagree_has_no_better_figure(tmp_path: Path) -> No
     }
     with pytest.raises(ResultsError, match=r"group both: its tasks disagree on whether a larger exact_match"):
         group_run(tmp_path / "a.json", higher_is_better=directions)
+
+
+def test_the_tasks_of_a_group_are_submitted_one_by_one(tmp_path: Path) -> None:
+    """Of a run of `s2t_paper` only the mean of its mathematics could be submitted, as a dataset of its own,
+    and no score of GSM8k."""
+    path = tmp_path / "greedy.json"
+    whole = group_run(path)
+    names = ("--dataset", "easy=me/easy:test", "hard=me/hard:test")
+    arguments = ("submit", path, "--to", "eval-results", "--out")
+    assert exit_code(*arguments, tmp_path / "out", *names) == 0
+    files = {file.stem: yaml.safe_load(file.read_text())[0] for file in (tmp_path / "out").rglob("*.yaml")}
+    assert {name: entry["value"] for name, entry in files.items()} == {"easy": 90.0, "hard": 10.0}
+    assert "n 60 of 60" in files["hard"]["notes"]
+
+    easy, hard = read_runs([path], is_whole=lambda _: False)
+    assert [run.task for run in (easy, hard)] == ["easy", "hard"]
+    assert easy.documents is not None and hard.documents is not None and whole.documents is not None
+    assert (len(easy.documents), easy.documents["score"].sum()) == (EASY, 216)
+    assert (len(hard.documents), hard.documents["score"].sum()) == (HARD, 6)
+    both = [*easy.documents["doc_hash"], *hard.documents["doc_hash"]]
+    assert both == whole.documents["doc_hash"].tolist()
+
+    assert exit_code(*arguments, tmp_path / "both", "--dataset", "both=me/both:test") == 0
+    [file] = (tmp_path / "both").rglob("*.yaml")
+    assert yaml.safe_load(file.read_text())[0]["value"] == 50.0

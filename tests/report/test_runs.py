@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lm_eval.utils import sanitize_model_name
 
 from s2t_eval.cli import main
 from s2t_eval.method_table import method_of
@@ -20,7 +22,7 @@ from s2t_eval.report.kept_texts import texts_of
 from s2t_eval.report.runs import read_runs
 from tests.commands import refused
 from tests.harness_helpers import TEACHER
-from tests.report_helpers import EMBEDDED, edited, run_to
+from tests.report_helpers import BASELINES, EMBEDDED, edited, run_to
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +132,27 @@ def test_documents_without_a_score_stay_unscored() -> None:
 def test_paths_and_addresses_are_cut() -> None:
     value = {"a": "file /home/me/x/model.bin", "pretty_env_info": 1, "f": "<function f at 0x7f60>"}
     assert without_paths(value) == {"a": "file model.bin", "f": "<function f>"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("/home/me/models/qwen-0.5b", "qwen-0.5b"),
+        ("Qwen/Qwen2.5-0.5B", "Qwen__Qwen2.5-0.5B"),
+        ("embedded/student", "embedded__student"),
+    ],
+)
+def test_the_folder_s_name_of_lm_eval_holds_no_path(name: str, kept: str) -> None:
+    """Kept results had `__home__me__models__qwen-0.5b` in place of each path that was cut."""
+    assert without_paths({"model_name_sanitized": sanitize_model_name(name)}) == {
+        "model_name_sanitized": kept
+    }
+
+
+def test_committed_results_hold_no_paths() -> None:
+    for path in BASELINES.rglob("*.json"):
+        content = json.loads(path.read_text())
+        assert without_paths(content) == content, path
 
 
 def test_addresses_of_servers_are_cut() -> None:
@@ -324,10 +347,17 @@ def test_a_figure_that_the_task_does_not_have() -> None:
 
 
 def test_two_runs_of_one_name_are_not_written_over_each_other(tmp_path: Path) -> None:
+    """The first of them had been written when the second was refused, and passed for what was to be kept."""
     runs = read_runs([EMBEDDED / "greedy.json", EMBEDDED / "teacher.json"])
     twice = [runs[0], *read_runs([edited(EMBEDDED / "teacher.json", tmp_path / "greedy.json", len)])]
+    out = tmp_path / "kept"
+    out.mkdir()
     with pytest.raises(ValueError, match="two runs are named 'greedy'"):
-        write_baselines(twice, tmp_path)
+        write_baselines(twice, out)
+    textless = edited(EMBEDDED / "maj8.json", tmp_path / "maj8.json", lambda c: c.pop("documents"))
+    with pytest.raises(ResultsError, match="no samples of task s2t_arith"):
+        write_baselines([runs[0], *read_runs([textless])], out)
+    assert not list(out.iterdir())
 
 
 def test_keep_renews_a_run_and_replaces_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

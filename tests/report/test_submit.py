@@ -70,6 +70,63 @@ def test_notes_tell_what_a_selector_was_weighed_with(tmp_path: Path) -> None:
     assert "proposal_weight 0.5" in notes(run) and "adapter_scale 0.7" in notes(run)
 
 
+def test_notes_tell_how_the_weights_were_loaded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A 4-bit run was submitted as the score of the model itself, in files equal to those of its own weights
+    but for the score; no note named a revision, a GGUF file or sampling either."""
+
+    def quantize(content: dict[str, Any]) -> None:
+        content["config"]["model_args"] |= {"load_in_4bit": True, "load_in_8bit": False, "revision": "step-9"}
+        kwargs = content["configs"]["s2t_arith"]["generation_kwargs"]
+        kwargs |= {"temperature": 0.7, "do_sample": True}
+
+    path = edited(TINY, tmp_path / "packed.json", quantize)
+    [run], [plain] = read_runs([path]), read_runs([TINY])
+    for expected in (
+        "NOT the plain model's score",
+        "load_in_4bit True",
+        "revision step-9",
+        '"temperature": 0.7',
+    ):
+        assert expected in notes(run) and expected not in notes(plain)
+    assert "load_in_8bit" not in notes(run)
+    files = {}
+    for source in (TINY, path):
+        out = tmp_path / source.stem
+        assert submit(source, "--to", "model-index", "--model_id", "org/tiny", "--out", out, *DATASET) == 0
+        [files[source]] = out.rglob("README.md")
+    assert files[TINY].parent.name != files[path].parent.name
+    title = "model-index:\n- name: org/tiny decoded with Greedy, load_in_4bit True\n"
+    assert title in files[path].read_text() and title not in files[TINY].read_text()
+
+    stock = edited(path, tmp_path / "stock.json", stock_hf)
+    assert "NOT the plain model's score" in notes(read_runs([stock])[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("checkpoints/final", r"'checkpoints/final': expected a Hub name, got a folder; give --model_id"),
+        ("org/my model", r"'org/my model': expected a Hub name; give --model_id ORG/NAME"),
+    ],
+)
+def test_a_folder_is_no_name_on_the_hub(
+    name: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A card named the folder `checkpoints/final` as its base model on the Hub, because it has one slash."""
+    (tmp_path / name).mkdir(parents=True)
+    path = edited(TINY, tmp_path / "greedy.json", lambda c: c["config"]["s2t_eval"].update(pretrained=name))
+    monkeypatch.chdir(tmp_path)
+    arguments = (path, "--to", "model-index", "--out", tmp_path / "out", *DATASET)
+    wrong = ("--model_id", name) if " " in name else ()
+    assert submit(*arguments, *wrong) == 2
+    assert message in capsys.readouterr().err
+    assert submit(*arguments, "--model_id", "org/tiny") == 0
+
+
 def test_a_model_card_names_the_method_wherever_a_score_stands(tmp_path: Path) -> None:
     arguments = (EMBEDDED / "maj8.json", "--to", "model-index", "--out", tmp_path, *DATASET)
     assert submit(*arguments, "--model_id", "org/tiny", "--source_url", "https://example.org/e") == 0

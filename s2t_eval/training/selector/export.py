@@ -12,6 +12,7 @@ from s2t_eval.artifacts.files import atomic_path, write_text
 from s2t_eval.methods.selector_folder import RESERVED, Selector
 from s2t_eval.methods.selector_info import SelectorError
 from s2t_eval.models.lm_head import LMHead
+from s2t_eval.training.merge import merge_adapter
 
 
 @torch.no_grad()
@@ -41,7 +42,7 @@ def export_to_reserved_rows(
     info = selector.info
     if info.form == "direct":
         raise SelectorError("--to_reserved_rows: a selector of form `direct` has no readout to write")
-    merged: Any = selector.attach(model, scale=info.adapter_scale).merge_and_unload()
+    merged: Any = merge_adapter(selector.attach(model, scale=info.adapter_scale))
     head = LMHead(merged).module
     unused = head.weight.shape[0] - text_vocab
     if unused < info.bins:
