@@ -216,3 +216,16 @@ def test_the_gain_of_a_pick_is_measured_from_greedy_s_token_and_is_finite() -> N
     """By hand: a candidate that the teacher rules out costs no more than one of e^-30."""
     teacher = np.array([[-0.5, -2.0, -np.inf], [-40.0, -0.1, -35.0], [-1.0, -0.25, -3.0], [-0.5, -0.7, -0.9]])
     assert teacher_gain(teacher, np.array([2, 1, 1, 0])).tolist() == pytest.approx([-29.5, 29.9, 0.75, 0.0])
+
+
+def test_intervals_are_those_of_95_percent() -> None:
+    """Of many items the bootstrap's are those of the normal distribution: 1.96 standard errors wide on each
+    side. An interval of 90 % would be a sixth narrower, within what the small samples above allow."""
+    rng = np.random.default_rng(0)
+    many, few = rng.normal(size=400), 3 * rng.normal(size=100)
+    errors = [sample.std() / math.sqrt(len(sample)) for sample in (many, few)]
+    for interval, error in (
+        (paired_bootstrap(many, np.zeros(400)), errors[0]),
+        (stratified_bootstrap([many, few]), math.hypot(*errors) / 2),
+    ):
+        assert (interval.high - interval.low) / 2 == pytest.approx(stats.norm.ppf(0.975) * error, rel=0.04)
