@@ -18,8 +18,10 @@ from s2t_eval.statistics import (
     mean_rank_correlation,
     paired_bootstrap,
     paired_p,
+    share_of_gain,
     spearman,
     stratified_bootstrap,
+    teacher_gain,
     wilson,
 )
 
@@ -209,3 +211,48 @@ def test_mean_rank_correlation_is_the_mean_of_spearman_s() -> None:
     assert len(defined) == 38
     assert mean_rank_correlation(scores, targets) == pytest.approx(np.mean(defined))
     assert math.isnan(mean_rank_correlation(scores[3:4], targets[3:4]))
+
+
+def test_the_interval_of_a_share_is_close_to_the_enumerated_one() -> None:
+    """Every resample of six triples. Those in which the reference gains nothing have no share: with theirs,
+    which are far below 0, the lower bound would be another."""
+    new = np.array([0.5, 0.3, -0.2, -0.1, 0.4, 0.35])
+    full = np.array([0.9, 0.2, 0.65, -0.21, 0.7, 0.4])
+    base = np.array([0.1, 0.0, 0.3, 0.2, 0.0, 0.05])
+    draws = np.array(list(itertools.product(range(6), repeat=6)))
+    gains, full_gains = (new - base)[draws].mean(1), (full - base)[draws].mean(1)
+    has_share = full_gains > 0
+    assert 0.01 < 1 - has_share.mean() < 0.1
+    shares = gains[has_share] / full_gains[has_share]
+    share, (low, high) = share_of_gain(new, full, base)
+    assert share == pytest.approx((new - base).mean() / (full - base).mean())
+    assert np.quantile(shares, 0.02) < low < np.quantile(shares, 0.03)
+    assert np.quantile(shares, 0.97) < high < np.quantile(shares, 0.98)
+
+
+def test_of_a_loss_there_is_no_share() -> None:
+    """A run that loses half of what the reference loses would "keep half of the gain"."""
+    base = np.ones(8)
+    half, full = base.copy(), base.copy()
+    half[:2], full[:4] = 0, 0
+    share, interval = share_of_gain(half, full, base)
+    assert math.isnan(share) and all(math.isnan(bound) for bound in interval)
+
+
+def test_the_gain_of_a_pick_is_measured_from_greedy_s_token_and_is_finite() -> None:
+    """By hand: a candidate that the teacher rules out costs no more than one of e^-30."""
+    teacher = np.array([[-0.5, -2.0, -np.inf], [-40.0, -0.1, -35.0], [-1.0, -0.25, -3.0], [-0.5, -0.7, -0.9]])
+    assert teacher_gain(teacher, np.array([2, 1, 1, 0])).tolist() == pytest.approx([-29.5, 29.9, 0.75, 0.0])
+
+
+def test_intervals_are_those_of_95_percent() -> None:
+    """Of many items the bootstrap's are those of the normal distribution: 1.96 standard errors wide on each
+    side. An interval of 90 % would be a sixth narrower, within what the small samples above allow."""
+    rng = np.random.default_rng(0)
+    many, few = rng.normal(size=400), 3 * rng.normal(size=100)
+    errors = [sample.std() / math.sqrt(len(sample)) for sample in (many, few)]
+    for interval, error in (
+        (paired_bootstrap(many, np.zeros(400)), errors[0]),
+        (stratified_bootstrap([many, few]), math.hypot(*errors) / 2),
+    ):
+        assert (interval.high - interval.low) / 2 == pytest.approx(stats.norm.ppf(0.975) * error, rel=0.04)

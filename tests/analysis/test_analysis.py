@@ -117,6 +117,14 @@ def test_top_steps_by_benchmark(labelled: list[Labelled]) -> None:
         top(steps, every, 0.5)
 
 
+def test_steps_at_the_quantile_itself_are_no_top_steps(labelled: list[Labelled]) -> None:
+    """Of ten steps one is above the quantile of 80 %, which three share: as in `is_top`, none of those is."""
+    [one] = labelled
+    kl = np.array([0.1, 9, 0.2, 8, 0.3, 8, 0.4, 8, 0.5, 0.6])
+    tied = [replace(one, kl_student_teacher=kl)]
+    assert top(groups(tied, "B"), positions(tied, "B"), 0.2)["t"].tolist() == [1]
+
+
 def test_labels_without_a_top_step_are_refused_in_one_line(labelled: list[Labelled]) -> None:
     """The smallest of no widths: `min() arg is an empty sequence`."""
     [one] = labelled

@@ -98,6 +98,18 @@ def test_another_selector_s_router_is_no_reference(tmp_path: Path, caplog: pytes
     assert measured_shares(entries, [again])["tau"].tolist() == [0.05]
 
 
+@pytest.mark.parametrize("policy", [{"warmup": 7}, {"top_k": 4}])
+def test_picks_with_another_warm_up_or_k_are_no_reference(policy: dict[str, int], tmp_path: Path) -> None:
+    """They select at other steps of the same trigger, or among other candidates."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"]["policy"] |= policy
+
+    reference = edited(EMBEDDED / "s2t_router_tau5.json", tmp_path / "s2t.json", change)
+    runs = [EMBEDDED / "greedy.json", EMBEDDED / "pps_local_tau5.json", reference]
+    assert not len(measured_shares(arrange(read_runs(runs)), [agreement()]))
+
+
 def test_the_gain_of_one_of_two_teachers_is_no_reference(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -207,8 +219,8 @@ def test_an_expected_share_without_an_interval_is_a_point() -> None:
 def test_a_measured_share_of_one_document_is_a_point() -> None:
     rows = measured_shares(arrange(read_runs(RUNS)), [agreement(share=0.9, low=0.85, high=0.95)])
     one = rows.assign(measured_low=float("nan"), measured_high=float("nan"))
-    plot = share_rule(pd.concat([one.assign(measured=0.9), one.assign(measured=0.8)]))
-    assert plot is not None and plot.data["is_within"].tolist() == [True, False]
+    plot = share_rule(pd.concat([one.assign(measured=share) for share in (0.9, 0.8, 1.0)]))
+    assert plot is not None and plot.data["is_within"].tolist() == [True, False, False]
 
 
 def test_a_bound_beside_its_share_by_rounding_is_drawn() -> None:

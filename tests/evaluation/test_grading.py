@@ -8,7 +8,6 @@ import os
 import pickle
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -136,18 +135,20 @@ def test_truncated_text_has_no_implicit_answer() -> None:
 
 @pytest.fixture
 def grader() -> Iterator[Grader]:
-    opened = Grader(seconds=3)
+    opened = Grader(seconds=60)  # of a busy machine; what has to time out sets its own
     yield opened
     opened.close()
 
 
 def test_comparison_that_times_out_does_not_affect_the_next(grader: Grader) -> None:
     assert grader.is_equivalent("1+x", "x+1") is True
-    began = time.monotonic()
+    grader.seconds = 1
     assert grader.is_equivalent("2", r"9^{9^{9^{9}}}") is None
-    assert time.monotonic() - began < 20
+    grader.seconds = 60
     assert grader.is_equivalent(r"\frac12", "0.5") is True
-    assert grader.is_equivalent("2", r"9^{9^{9^{9}}}") is None  # the verdict is cached
+    grader.close()
+    assert grader.is_equivalent("2", r"9^{9^{9^{9}}}") is None
+    assert grader._process is None, "a verdict that is known needs no worker"
 
 
 def test_killed_worker_is_restarted(grader: Grader) -> None:
@@ -165,6 +166,7 @@ def test_worker_that_does_not_start_names_the_command_to_run() -> None:
 
 def test_hostile_answers_are_never_executed(grader: Grader, tmp_path: object) -> None:
     """Generated text must not be passed to `eval`."""
+    grader.seconds = 3
     marker = f"{tmp_path}/marker"
     for text in (
         f"__import__('os').system('touch {marker}')",

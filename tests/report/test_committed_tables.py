@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from s2t_eval.report.blocks import Entry, arrange
+from s2t_eval.report.compare import compare_pair
 from s2t_eval.report.efficiency_table import efficiency_table
 from s2t_eval.report.figures import csv_text
 from s2t_eval.report.main_table import main_table
@@ -120,3 +121,18 @@ def test_the_readme_s_gain_of_the_teacher_s_picks_is_the_committed_one() -> None
     bounds = f"{row['delta_low']:+.1f} to {row['delta_high']:+.1f}"
     gain = f"gains {row['delta']:.1f} points over greedy (95 % {bounds}), {row['share_of_gap']:.0f} % of what"
     assert gain in " ".join(README.split())
+    share = f"({row['share_low']:.0f} to {row['share_high']:.0f}). The teacher alone is better"
+    assert share in " ".join(README.split())
+
+
+def test_the_readme_s_loss_to_the_teacher_alone_is_the_committed_one() -> None:
+    """Of the same documents, paired; the work is that of the tables."""
+    names = ("s2t_tau5", "teacher")
+    s2t, teacher = (figures("gsm8k-qwen-h100").loc[WHY[name]] for name in names)
+    one, other = (entry.run for entry in entries_of("gsm8k-qwen-h100", names))
+    assert (one.method.key, other.name) == ("s2t", "teacher")
+    pair = compare_pair(one, other)
+    low, high = (100 * bound for bound in pair.interval)
+    points = f"is better, by {100 * pair.delta:.1f} points ({low:.1f} to {high:.1f})"
+    work = f", at {teacher['billions_of_work'] / s2t['billions_of_work']:.2f} of the work."
+    assert points + work in " ".join(README.split())

@@ -449,6 +449,18 @@ def test_exit_codes_table_and_json(
     assert exit_code("compare", GREEDY, tmp_path / "nonesuch") == 2
 
 
+def test_a_row_in_markdown_has_percentages_and_the_change_of_each_cost() -> None:
+    """By hand: 21 and 38 of 96; 25,681 tokens after 25,472; the teacher's are new; scorer tokens unknown."""
+    rows = compare(read_runs([REAL / "greedy.json"]), read_runs([REAL / "s2t_tau5.json"]))
+    [line] = [line for line in markdown(rows, [], Rules()).splitlines() if line.startswith("| ✅")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    low, high = (f"{100 * bound:+.1f}" for bound in rows[0].interval)
+    assert cells[0] == "✅ better"
+    assert cells[4:9] == ["96", "21.9", "39.6", f"+17.7 ({low} to {high})", "18 / 1"]
+    assert cells[9:11] == ["7.6e-05", f"{100 * detectable_effect(96, 18, 1):.1f}"]
+    assert cells[11:] == ["25,681 (+0.8 %)", "1.000", "31,729 (new)", "–"]
+
+
 def test_costs_are_compared_too(tmp_path: Path) -> None:
     def grow(content: dict[str, Any]) -> None:
         content["config"]["s2t_eval"]["telemetry"]["forwards_per_token"] = 1.2

@@ -140,10 +140,11 @@ def test_costs_of_a_part_are_unknown(resumed: Path, capsys: pytest.CaptureFixtur
 
 
 def test_committed_runs_know_their_costs() -> None:
-    for path in sorted(BASELINES.rglob("*.json")):
-        if '"telemetry"' in path.read_text():
-            for run in read_runs([path]):
-                assert run.cost["tokens"] > 0, path
+    known = [path for path in sorted(BASELINES.rglob("*.json")) if '"telemetry"' in path.read_text()]
+    assert {path.parent.name for path in known} >= {"embedded", "gsm8k-qwen", "gsm8k-qwen-h100"}
+    for path in known:
+        for run in read_runs([path]):
+            assert run.cost["tokens"] > 0, path
 
 
 @pytest.mark.parametrize("unknown_is_new", [True, False])
@@ -209,6 +210,57 @@ def test_tokens_of_a_correct_answer_count_responses_unless_they_are_scored_toget
     for rows, is_noted in ((entries, True), (arrange(read_runs([GREEDY])), False)):
         table = efficiency_table(rows)
         assert table is not None and (note in table.notes) is is_noted
+
+
+def test_every_cost_is_that_of_one_problem(tmp_path: Path) -> None:
+    """By hand, with another number for each: a column that took the entry beside it would show it."""
+    counts = {
+        "tokens": 30_000,
+        "teacher_calls": 600,
+        "teacher_tokens": 900,
+        "scorer_calls": 1_200,
+        "scorer_tokens": 1_500,
+        "teacher_generated": 1_800,
+        "discarded_tokens": 2_100,
+        "evaluation_tokens": 2_400,
+        "seconds": 450.0,
+    }
+    rates = {"forwards_per_token": 0.75, "realised_rate": 0.04, "flip_rate": 0.03, "tokens_per_second": 66.5}
+    others = {"texts": 300, "length_limited": 15, "peak_memory_bytes": 3 * 2**30}
+
+    def change(content: dict[str, Any]) -> None:
+        telemetry(content).update(counts | rates | others)
+
+    entries = arrange(read_runs([edited(EMBEDDED / "s2t_kl_tau5.json", tmp_path / "s2t.json", change)]))
+    [row] = costs(entries).to_dict("records")
+    assert {name: row[name] for name in counts} == {name: count / 300 for name, count in counts.items()}
+    shares = [row[name] for name in ("forwards_per_token", "fired", "flips", "cut_off")]
+    assert shares == pytest.approx([0.75, 4, 3, 5])
+    assert (row["tokens_per_second"], row["peak_gib"]) == (66.5, 3.0)
+    assert row["tokens_per_correct"] == pytest.approx(32_100 / 241)  # discarded ones were generated too
+    table = efficiency_table(entries)
+    assert table is not None
+    shown = dict(zip(table.head, (cell.text for cell in table.blocks[0].rows[0]), strict=True))
+    assert [shown[title] for title in ("forwards / token", "fired %", "flips %", "cut off %")] == [
+        "0.750",
+        "4.00",
+        "3.00",
+        "5.0",
+    ]
+    assert [shown[title] for title in ("seconds", "tokens/s", "peak GiB")] == ["1.50", "66.5", "3.00"]
+
+
+def test_ratios_of_a_run_are_of_its_tokens_and_of_the_teacher_s_picks() -> None:
+    usage = Usage(
+        tokens=200, triggers=50, flips=20, hits=30, misses=10, forwards=150, deeper_passes=40, continued=30
+    )
+    report = Telemetry(usage=usage, seconds=8.0).report()
+    names = ("realised_rate", "flip_rate", "hit_rate", "forwards_per_token", "mean_depth", "continued_rate")
+    assert [report[name] for name in names] == pytest.approx([0.25, 0.1, 0.75, 0.75, 1.2, 0.15])
+    assert report["tokens_per_second"] == 25.0
+    nothing = Telemetry().report()
+    assert nothing["hit_rate"] is None and nothing["tokens_per_second"] is None
+    assert (nothing["realised_rate"], nothing["mean_depth"]) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize("fingerprint", [None, "unknown"])

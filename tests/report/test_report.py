@@ -291,11 +291,31 @@ def test_figures_come_with_their_numbers_and_twice_the_same(runs: list[Run], tmp
         assert one is not None and two is not None
         assert one.svg == two.svg
         one.write(tmp_path)
-        assert len(pd.read_csv(tmp_path / f"{one.name}.csv")) == len(entries) if one.name == "accuracy" else 1
-    edge = pareto_plot(entries)
-    assert edge is not None
-    on_edge = edge.data[edge.data["is_on_edge"]].sort_values("cost")
-    assert on_edge["accuracy"].groupby(on_edge["student"]).apply(lambda a: a.is_monotonic_increasing).all()
+        written = pd.read_csv(tmp_path / f"{one.name}.csv")
+        assert written["method"].tolist() == one.data["method"].tolist()
+    assert len(accuracy_plot(entries).data) == len(entries)
+
+
+def test_on_the_front_are_the_runs_that_no_other_one_beats(runs: list[Run]) -> None:
+    """Its twin compares every pair of a panel; of runs of one cost and accuracy, one is on the front."""
+    plot = pareto_plot(arrange(runs))
+    assert plot is not None
+    panels = [part for _, part in plot.data.groupby(["student", "tasks"])]
+    assert len(panels) == 2
+    num_beaten = 0
+    for part in panels:
+        points = list(zip(part["cost"], part["accuracy"], strict=True))
+        front = {
+            (cost, accuracy)
+            for cost, accuracy in points
+            if not any(
+                other != (cost, accuracy) and other[0] <= cost and other[1] >= accuracy for other in points
+            )
+        }
+        on_edge = part[part["is_on_edge"]]
+        assert sorted(zip(on_edge["cost"], on_edge["accuracy"], strict=True)) == sorted(front)
+        num_beaten += len(points) - len(on_edge)
+    assert num_beaten > 5
 
 
 def less_is_better(content: dict[str, Any]) -> None:

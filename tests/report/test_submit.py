@@ -154,6 +154,29 @@ def test_every_eval_ever_accepts_what_is_written(tmp_path: Path) -> None:
         assert path.relative_to(tmp_path / "data").parts[1:3] == tuple(record["model_info"]["id"].split("/"))
 
 
+def test_the_figures_of_every_eval_ever_are_shares_with_their_interval(tmp_path: Path) -> None:
+    """Its own validator, which needs a later Python, checks the form and no number."""
+    accepting = tmp_path / "accepting"
+    accepting.write_text("#!/bin/sh\n")
+    accepting.chmod(0o755)
+    arguments = ("--to", "every-eval-ever", "--model_id", "me/student", *DATASET, "--validator", accepting)
+    error = {"exact_match_stderr,answer": 0.03}
+    run = edited(TINY, tmp_path / "greedy.json", lambda c: c["results"]["s2t_arith"].update(error))
+    assert submit(run, *arguments, "--out", tmp_path / "out") == 0
+    [path] = (tmp_path / "out").rglob("*.json")
+    [result] = json.loads(path.read_text())["evaluation_results"]
+    figures = result["score_details"]
+    assert figures["score"] == pytest.approx(133 / 300)
+    uncertainty = figures["uncertainty"]
+    assert uncertainty["num_samples"] == 300 and uncertainty["standard_error"]["value"] == 0.03
+    interval = uncertainty["confidence_interval"]
+    bounds = [interval[name] for name in ("lower", "upper")]
+    assert [f"{100 * bound:.1f}" for bound in bounds] == ["38.8", "50.0"]
+    assert (interval["confidence_level"], interval["method"]) == (0.95, "wilson")
+    assert result["metric_config"]["lower_is_better"] is False
+    assert result["metric_config"]["metric_unit"] == "proportion"
+
+
 def test_the_validator_is_found_where_the_environment_is_not_activated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,3 +107,32 @@ print(sorted(loaded & {"training", "report", "analysis", "pipelines", "cli"}), "
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "[] False\n"), done.stderr
+
+
+PICKLING_MODULES = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve", "sqlitedict"}
+PICKLING_FUNCTIONS = {"torch.load", "torch.save", "pd.read_pickle", "np.load"}
+MAY = {
+    "s2t_eval.models.loading": {"pickle.UnpicklingError"},
+    "s2t_eval.remote.protocol": {"np.load(allow_pickle=False)"},
+}
+"""Module -> what it may use: the error of a pickle that transformers reads, and arrays without objects."""
+
+
+def pickling(path: Path) -> Iterator[str]:
+    """What a file uses that reads or writes pickles, or could."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name.split(".")[0] in PICKLING_MODULES)
+        elif isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] in PICKLING_MODULES:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call):
+            function = ast.unparse(node.func)
+            if function in PICKLING_FUNCTIONS or function.endswith(".to_pickle"):
+                named = [ast.unparse(word) for word in node.keywords if word.arg == "allow_pickle"]
+                yield f"{function}({', '.join(named)})"
+
+
+def test_nothing_is_pickled() -> None:
+    """README and SECURITY.md promise it; lm_eval's own response cache is the exception that they name."""
+    found = {name: set(pickling(path)) for _, name, path in modules()}
+    assert {name: uses for name, uses in found.items() if uses} == MAY

@@ -677,7 +677,9 @@ def test_the_recipe_of_the_quickstart_is_one(tmp_path: Path) -> None:
 
 
 def test_recipes_are_plain_yaml() -> None:
-    for path in (TASKS.parent / "recipes").glob("*.yaml"):
+    paths = sorted((TASKS.parent / "recipes").glob("*.yaml"))
+    assert {"embedded", "paper", "qwen-gsm8k"} <= {path.stem for path in paths}
+    for path in paths:
         assert isinstance(yaml.safe_load(path.read_text()), dict)
 
 

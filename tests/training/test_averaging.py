@@ -53,6 +53,14 @@ def test_one_update_written_in_two_ways_is_its_own_average() -> None:
     assert average.kept == pytest.approx(1)
 
 
+def test_of_several_layers_the_smallest_share_is_reported() -> None:
+    """A later layer of which the rank keeps everything does not hide one of which it loses a part."""
+    taken = snapshots(3)
+    same = {f"later.{name}": taken[0][name] for name in PAIR}  # one update at every step
+    average = average_parameters([{**one, **same} for one in taken])
+    assert average.kept == average_parameters(taken).kept < 0.99
+
+
 def test_layers_narrower_than_the_rank_and_updates_of_zero() -> None:
     narrow = snapshots(2, rank=6, height=2)
     first, second, kept = average_products([(one[PAIR[0]], one[PAIR[1]]) for one in narrow])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -142,6 +143,61 @@ def test_accumulated_windows_are_one_large_batch(tmp_path: Path) -> None:
     few.run(), one.run()
     for name, value in weights(few).items():
         torch.testing.assert_close(value, weights(one)[name], atol=1e-5, rtol=1e-4)
+
+
+def slow_training(settings: LoopSettings) -> tuple[nn.Module, list[float], list[float]]:
+    """The same training in a plain loop: the module, the loss of each step, and its gradient's norm."""
+    module, items, size = Undropped(), examples(), settings.batch_size * settings.accumulate
+    decayed = {"params": [module.layer.weight, module.layer.bias], "weight_decay": settings.weight_decay}
+    optimizer = torch.optim.AdamW([decayed, {"params": [module.offset], "weight_decay": 0.0}])
+    windows = range(0, len(items), size)
+    total = settings.epochs * len(windows)
+    warmup = round(settings.lr_warmup_fraction * total)
+    losses, norms = [], []
+    for step in range(total):
+        epoch, number = divmod(step, len(windows))
+        order = torch.randperm(len(items), generator=torch.Generator().manual_seed(settings.seed + epoch))
+        window = [items[i] for i in order.tolist()[windows[number] : windows[number] + size]]
+        after_warmup = (step - warmup) / (total - warmup)
+        share = step / warmup if step < warmup else (1 + math.cos(math.pi * after_warmup)) / 2
+        for group in optimizer.param_groups:
+            group["lr"] = settings.peak_lr * share
+        loss = module(window).loss / sum(item.weight for item in window)
+        optimizer.zero_grad()
+        loss.backward()
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
+        for gradient in gradients:
+            gradient *= min(1.0, settings.clip / norm)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+        norms.append(norm)
+    return module, losses, norms
+
+
+def test_it_is_its_slow_twin(tmp_path: Path) -> None:
+    """Order, warm-up, decay of rate and weights, and clipping of about half of the gradients."""
+    changed = {"weight_decay": 0.5, "lr_warmup_fraction": 0.3, "seed": 4}
+    *_, norms = slow_training(make(tmp_path / "unclipped", **changed, clip=1e9).settings)
+    loop = make(tmp_path / "run", Undropped(), metric="step", **changed, clip=sorted(norms)[4])
+    trained = loop.run()
+    module, losses, norms = slow_training(loop.settings)
+    assert min(norms) < loop.settings.clip < max(norms)
+    for name, value in module.named_parameters():
+        torch.testing.assert_close(weights(loop)[name], value.detach(), rtol=1e-4, atol=1e-5, msg=name)
+    # Two evaluations an epoch of three steps: behind its first and its last one.
+    assert [entry["step"] for entry in trained.history] == [0, 1, 3, 4, 6, 7, 9]
+    means = [losses[0], sum(losses[1:3]) / 2, losses[3], sum(losses[4:6]) / 2, losses[6], sum(losses[7:]) / 2]
+    assert [entry["train_loss"] for entry in trained.history[1:]] == pytest.approx(means, rel=1e-4)
+
+
+def test_an_undefined_figure_is_never_the_best(tmp_path: Path) -> None:
+    """NaN is neither larger nor smaller than a number, so any order of comparison could keep it."""
+    loop = make(tmp_path / "run")
+    figures = iter([5.0, math.nan, 4.0, math.nan, 6.0, math.nan, math.nan])
+    loop.evaluate = lambda: {"loss": next(figures)}
+    trained = loop.run()
+    assert (trained.best_step, trained.best["loss"]) == (3, 4.0)
 
 
 class Interruption(Exception):
@@ -407,6 +463,8 @@ def test_checkpoints_hold_no_pickle(tmp_path: Path) -> None:
 def test_patience_stops_a_run_that_gets_no_better(tmp_path: Path) -> None:
     trained = make(tmp_path / "run", epochs=40, lr=30.0, patience=2).run()
     assert trained.stopped_early and trained.steps < 40 * 3
+    steps = [entry["step"] for entry in trained.history]
+    assert len(steps) - 1 - steps.index(trained.best_step) == 2
 
 
 def test_training_stays_on_the_device_of_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from s2t_eval.selection.readout import Readout
-from s2t_eval.selection.scores import Evidence
+from s2t_eval.selection.scores import DirectScore, Evidence
 from s2t_eval.training.labels import LabelError, Trajectory
+from s2t_eval.training.selector.agreement import agreement_of, best_proposal_weight, gains
 from s2t_eval.training.selector.items import Anchors, Item, make_items, with_regret_weights
 from s2t_eval.training.selector.losses import LOSSES, cross_entropy, listwise_kl, ranknet
 from s2t_eval.training.selector.model import SelectorModel
@@ -285,6 +286,54 @@ def test_scores_between_0_and_1_cannot_reach_a_small_loss_at_temperature_1() -> 
     assert SelectorSettings(form="lookahead", score_as="expected").effective_temperature == 0.1
 
 
+# ---------------------------------------------------------------- held-out figures
+
+
+def three_steps() -> tuple[Tensor, list[Item]]:
+    """Scores and items of three steps in two texts, of two candidates each.
+
+    Everywhere the student prefers the first candidate by 1 nat and the scores prefer the second one, at the
+    first step by 0.8. There the teacher loses 5 nats by that; at the other two it gains 1 nat each.
+    """
+    scores = torch.tensor([[0.0, 0.8], [0.0, 0.7], [0.0, 0.7]])
+    student = torch.tensor([[-0.5, -1.5]] * 3)
+    teacher = torch.tensor([[-0.1, -5.1], [-1.5, -0.5], [-1.5, -0.5]])
+    parts = (slice(0, 2), slice(2, 3))
+    made = [
+        Item(torch.zeros(9).long(), 2, torch.arange(9)[part], torch.zeros(3, 2)[part].long(), student[part],
+             teacher[part], "a text")
+        for part in parts
+    ]  # fmt: skip
+    return scores, made
+
+
+def test_the_proposal_weight_is_the_smallest_of_those_that_gain_most_in_nats() -> None:
+    """A weight of 0 agrees with the teacher at two of three steps, and loses more at the third."""
+    scores, texts = three_steps()
+    assert gains(scores, texts).tolist() == pytest.approx([-5, 1, 1])
+    assert gains(scores, texts, 0.5).tolist() == pytest.approx([-5, 1, 1])
+    assert gains(scores, texts, 1.0).tolist() == gains(scores, texts, 2.0).tolist() == [0, 0, 0]
+    assert best_proposal_weight(scores, texts) == 1.0
+    assert (
+        best_proposal_weight(scores[1:], [texts[1], texts[1]]) == 0.0
+    )  # all weights up to 0.5 gain the same
+
+
+def test_agreement_is_that_of_the_scores_that_decode_and_the_loss_that_of_training() -> None:
+    """By hand: the weight of the proposer turns every pick, and leaves the loss as it is."""
+    scores, texts = three_steps()
+    settings = SelectorSettings(form="direct", loss="ce")
+    plain = agreement_of(scores.split([2, 1]), texts, settings)
+    weighted = agreement_of(scores.split([2, 1]), texts, settings, proposal_weight=1.0)
+    assert (plain["agree@1"], weighted["agree@1"]) == pytest.approx((2 / 3, 1 / 3))
+    assert (plain["spearman"], weighted["spearman"]) == pytest.approx((1 / 3, -1 / 3))
+    assert plain["greedy_agree@1"] == weighted["greedy_agree@1"] == pytest.approx(1 / 3)
+    margins = [-0.8, 0.7, 0.7]  # of the teacher's best candidate
+    expected = sum(np.log1p(np.exp(-margin / settings.effective_temperature)) for margin in margins) / 3
+    assert plain["loss"] == pytest.approx(expected, rel=1e-5) and plain["loss"] == weighted["loss"]
+    assert plain["groups"] == 3 and agreement_of([], [], settings) == {"groups": 0}
+
+
 # ---------------------------------------------------------------- which steps are used
 
 
@@ -415,5 +464,5 @@ def test_settings_of_an_earlier_folder_are_read() -> None:
 def test_readout_without_a_score_stays_untrained() -> None:
     model = SelectorModel(tiny_model("qwen2", seed=0), SelectorSettings(form="direct", beta=0.0), VOCAB)
     assert not model.readout.requires_grad
-    assert isinstance(model.score, type(model.score)) and not model.score.looks_ahead
+    assert isinstance(model.score, DirectScore) and not model.score.looks_ahead
     assert Readout(model.readout.detach()).weight.shape == (16, 64)

@@ -15,6 +15,7 @@ from s2t_eval.methods.r2r_error import R2RError
 from s2t_eval.training.r2r.rules import (
     Sentence,
     edit_distance,
+    is_close,
     is_neutral,
 )
 from s2t_eval.training.r2r.sentences import prefix_lengths, sentence_begin, sentence_ends, sentence_through
@@ -210,6 +211,14 @@ def test_the_next_token_decides_where_the_words_differ_and_the_numbers_do_not() 
     assert is_neutral(Sentence(teacher, 5), Sentence(student, None), 0.3) is None
     assert is_neutral(Sentence(teacher, None), Sentence(student, 5), 0.3) is False
     assert is_neutral(Sentence(teacher, 5), Sentence("There are 13.", None), 0.3) is False
+
+
+def test_words_are_close_up_to_the_largest_share_itself() -> None:
+    """Three of ten words may differ at a share of 0.3, a fourth may not; the longer sentence counts."""
+    ten = [str(i) for i in range(10)]
+    assert is_close(ten, ["a", "b", "c", *ten[3:]], 0.3)
+    assert not is_close(ten, ["a", "b", "c", "d", *ten[4:]], 0.3)
+    assert is_close(ten, ten[3:], 0.3) and is_close(ten[3:], ten, 0.3)
 
 
 def test_edit_distance_is_its_definition() -> None:

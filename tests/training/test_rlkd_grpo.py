@@ -17,6 +17,7 @@ from s2t_eval.models.lora_settings import LoraSettings
 from s2t_eval.selection.policy import greedy
 from s2t_eval.training.loop import Loop, Loss
 from s2t_eval.training.rlkd.alignment import RuleAligner
+from s2t_eval.training.rlkd.cost import total_cost
 from s2t_eval.training.rlkd.grpo import EPSILON, advantages, clipped_losses, kl_estimates
 from s2t_eval.training.rlkd.model import Group, GroupBatch, RlkdModel, collate
 from s2t_eval.training.rlkd.problems import RlkdProblem, Text
@@ -294,3 +295,24 @@ def test_text_ends_at_its_first_stop_string() -> None:
     limits = TextLimits(4, frozenset(), ("\n\n", "Question:"))
     assert limits.cut(" 4. Question: a\n\nb") == " 4. "
     assert limits.request((1, 2)).stop_strings == ("\n\n", "Question:")
+
+
+def test_costs_of_a_window_are_those_of_its_samples() -> None:
+    """By another sampler with the same seeds; what was taken is not counted again."""
+    model, items = make_model(tiny_model("qwen2", 0)), problems(8)
+    settings = RlkdSettings(structure_weight=0.0, group_size=2, temperature=TEMPERATURE)
+    rewarder = Rewarder(RuleStructurer(), RuleAligner(), _first_token_parity, settings)
+    sampler, again = (make_sampler(model.student, rows=4) for _ in range(2))  # type: ignore[arg-type]
+    training = RlkdTraining(model, sampler, rewarder, items, settings, RlkdLoopSettings(seed=3))
+    training.prepare(items, step=5)
+    cost, nothing = training.meter.take(), training.meter.take()
+    groups = again.groups(items, 2, Sampling(TEMPERATURE), (3, 5))
+    rewards = [_first_token_parity(items[0], group) for group in groups]
+    num_generated = sum(len(text.output_ids) for group in groups for text in group)
+    assert (cost["generated_tokens"], cost["prompt_tokens"]) == (num_generated, again.prompt_tokens)
+    assert (cost["groups"], cost["reward_sum"]) == (8, sum(map(sum, rewards)))
+    assert 0 < cost["equal_groups"] == sum(first == second for first, second in rewards) < 8
+    assert 0 < cost["seconds_sampling"] < cost["seconds"]
+    assert {name for name, value in nothing.items() if value} == {"seconds"}
+    total = total_cost([cost, nothing, cost])
+    assert total["generated_tokens"] == 2 * num_generated and total["groups"] == 16

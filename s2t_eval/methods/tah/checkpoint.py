@@ -125,7 +125,7 @@ class TahFolder:
                 load_base(model, load_weights("tah", self.folder, self.folder / BASE))
             return attach_adapter("tah", model, str(self.folder))
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = " ".join(line.strip() for line in str(error).strip().splitlines()[:2])
             raise TahError(
                 f"tah={self.folder}: its adapter cannot be loaded ({reason}); train it anew"
             ) from error
