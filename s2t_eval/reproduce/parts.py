@@ -132,7 +132,7 @@ class Problems:
             raise ValueError(
                 "system_instruction: it is of data; a task has its own, or the recipe's prompt's"
             )
-        require_task("task", self.task)
+        require_task(self.task)
         require_ranges(self, limit=AT_LEAST_1, skip=AT_LEAST_0)
 
 
@@ -351,7 +351,7 @@ class ChoicePart:
 
     def __post_init__(self) -> None:
         require_ranges(self, limit=AT_LEAST_1)
-        require_task("task", self.task)
+        require_task(self.task)
         if not self.task.endswith(DEV):
             raise ValueError(
                 "task: settings are chosen on development problems alone, of a task whose name ends in "

@@ -152,7 +152,7 @@ class TaskPart:
     limit_of_each: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        require_task("task", self.task)
+        require_task(self.task)
         require_ranges(self, limit=AT_LEAST_1)
         named = [self.limit is not None, self.documents is not None, bool(self.limit_of_each)]
         if sum(named) > 1:
