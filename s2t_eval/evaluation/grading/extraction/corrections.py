@@ -46,27 +46,24 @@ CONFIRMATION = re.compile(
 MAX_WITHDRAWALS, MAX_LENGTH = 16, 2000
 
 
-def correction_start(
-    text: str, start: int, answer_end: int | None = None, sentences: Sequence[Span] | None = None
-) -> int | None:
+def correction_start(text: str, start: int, answer_end: int, sentences: Sequence[Span]) -> int | None:
     """Return the position behind the words that withdraw an answer; None if it stands.
 
     Args:
         text: the reply.
         start: position of the last stated or boxed answer, behind which the correction is searched.
         answer_end: position at which the answer ends that a mere "This is wrong" may withdraw, if it directly
-            follows the sentence of this answer; None (default) for `start`.
-        sentences: the reply's sentences; None (default) to compute them.
+            follows the sentence of this answer.
+        sentences: the reply's sentences.
 
     Example:
         >>> text = "The answer is 28. Wait, that is wrong: it is 27."
-        >>> text[correction_start(text, 0):]
+        >>> text[correction_start(text, 0, 16, find_sentences(text)):]
         ', that is wrong: it is 27.'
-        >>> correction_start("The answer is 28. Some add 3. That is wrong: it is 31.", 0) is None
+        >>> text = "The answer is 28. Some add 3. That is wrong: it is 31."
+        >>> correction_start(text, 0, 16, find_sentences(text)) is None
         True
     """
-    answer_end = start + 1 if answer_end is None else answer_end
-    sentences = find_sentences(text) if sentences is None else sentences
     for withdrawal in islice(WITHDRAWAL.finditer(text, start), MAX_WITHDRAWALS):
         if withdrawal["verdict"] and not _judges_answer(
             text, withdrawal.start("words"), answer_end, sentences
