@@ -17,7 +17,6 @@ from s2t_eval.methods.specreason.scores import StepScore, make_score
 from s2t_eval.methods.specreason.stepper import SPECREASON, SpecReasonDecoder
 from s2t_eval.model_wrappers.argument_checks import (
     require_bool,
-    require_choice,
     require_int,
 )
 from s2t_eval.model_wrappers.arguments import CommonArguments, PairArguments
@@ -26,7 +25,7 @@ from s2t_eval.model_wrappers.base import Generator
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
 from s2t_eval.model_wrappers.stock_arguments import context_of
 from s2t_eval.model_wrappers.teacher import require_teacher
-from s2t_eval.ranges import NOT_NEGATIVE, RATE, require_ranges
+from s2t_eval.ranges import NOT_NEGATIVE, RATE, require_choice, require_ranges
 from s2t_eval.remote.build import LocalModels
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.thresholds import ThresholdLookup

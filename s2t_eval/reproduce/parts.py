@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_origin, get_type_hi
 from s2t_eval.method_table import Delimiter, StepScoreName
 from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings
 from s2t_eval.pipelines.settings import CollectionSettings, StepCalibration
-from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, RATE, Range, require_ranges
+from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, FIRING_RATE, RATE, require_ranges
 from s2t_eval.report.benchmarks import DEV
 from s2t_eval.reproduce.names import require_task
 from s2t_eval.selection.router_size import RouterSize
@@ -30,7 +30,6 @@ from s2t_eval.training.settings import LoopSettings, Precision
 from s2t_eval.training.tah.settings import DecisionSettings, DepthSettings, TahLoopSettings
 
 Part = TypeVar("Part")
-FIRES = Range("a rate above 0, at most 1 (every step)", 0, 1, without=(0,))
 OF_A_SCAN = {
     "tau": "give the rates as the choice's own `tau`",
     "threshold": "leave it out: a default has a rate",
@@ -96,12 +95,6 @@ def _named_settings(part: object, names: Container[str]) -> dict[str, Any]:
         for name, value in values.items()
         if name in names and value is not None and value is not False and value != ()
     }
-
-
-def require_choice(name: str, value: str | None, known: tuple[str, ...]) -> None:
-    """Raise `ValueError` unless a value is None or one of the known ones."""
-    if value is not None and value not in known:
-        raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -363,4 +356,4 @@ class ChoicePart:
         if len(self.tau) < 2:
             raise ValueError(f"tau: expected at least two rates to choose from, got {list(self.tau)}")
         for tau in self.tau:
-            FIRES.require("tau", tau)
+            FIRING_RATE.require("tau", tau)

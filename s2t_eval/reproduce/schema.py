@@ -9,7 +9,7 @@ from typing import Any
 
 from s2t_eval.method_table import BACKENDS, STOCK
 from s2t_eval.pipelines.settings import Source, has_no_examples
-from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, SEED, require_ranges
+from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, SEED, require_choice, require_ranges
 from s2t_eval.reproduce.names import own_tasks, require_task
 from s2t_eval.reproduce.parts import (
     CalibrationPart,
@@ -21,7 +21,6 @@ from s2t_eval.reproduce.parts import (
     RouterPart,
     SelectorPart,
     TahPart,
-    require_choice,
 )
 from s2t_eval.reproduce.servers import Servers
 
