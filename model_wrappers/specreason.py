@@ -26,7 +26,6 @@ from s2t_eval.model_wrappers.harness_tasks import prompt_settings
 from s2t_eval.model_wrappers.stock_arguments import context_of
 from s2t_eval.model_wrappers.teacher import require_teacher
 from s2t_eval.ranges import NOT_NEGATIVE, RATE, require_choice, require_ranges
-from s2t_eval.remote.build import LocalModels
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.thresholds import ThresholdLookup
 from s2t_eval.selection.triggers import Trigger
@@ -168,7 +167,7 @@ class SpecReason(AskingLM):
             self.served.settings,
             self.tok_decode,
             self.thoughts.answer_of,
-            LocalModels(None if self.is_student_served else self.student, self.teacher, self.rows),
+            self.local_models,
         )
 
     def decoder(self, observe: Sequence[Trigger] = ()) -> SpecReasonDecoder:
