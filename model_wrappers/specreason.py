@@ -20,9 +20,9 @@ from s2t_eval.model_wrappers.argument_checks import (
     require_int,
 )
 from s2t_eval.model_wrappers.arguments import CommonArguments, PairArguments
-from s2t_eval.model_wrappers.asking import AskingLM
 from s2t_eval.model_wrappers.base import Generator
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
+from s2t_eval.model_wrappers.step_evaluation import StepEvaluationLM
 from s2t_eval.model_wrappers.stock_arguments import context_of
 from s2t_eval.model_wrappers.teacher import require_teacher
 from s2t_eval.ranges import NOT_NEGATIVE, RATE, require_choice, require_ranges
@@ -110,7 +110,7 @@ class SpecReasonArguments(PairArguments):
         return StepForm(cast(StepScoreName, self.score), delimiter, self.max_step)
 
 
-class SpecReason(AskingLM):
+class SpecReason(StepEvaluationLM):
     """SpecReason with greedy drafts; a request that samples has both models sample.
 
     Raises:

@@ -22,8 +22,8 @@ from s2t_eval.model_wrappers.argument_checks import (
     require_number,
 )
 from s2t_eval.model_wrappers.arguments import CommonArguments
-from s2t_eval.model_wrappers.asking import AskingLM
 from s2t_eval.model_wrappers.harness_tasks import built_task
+from s2t_eval.model_wrappers.step_evaluation import StepEvaluationLM
 from s2t_eval.ranges import NOT_NEGATIVE, SHARE, TOP_P, require_choice, require_unused
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.triggers import Trigger
@@ -109,7 +109,7 @@ class TreeArguments(CommonArguments):
         return Sampling(self.temperature, self.top_p, self.sample_top_k)
 
 
-class TreeOfThoughts(AskingLM):
+class TreeOfThoughts(StepEvaluationLM):
     """A tree search over lines, breadth-first or depth-first; tasks of code are an error, as for Maj@8.
 
     Raises:
