@@ -74,7 +74,7 @@ class SpecReasonStepper:
         ends: StepEnds,
         score: StepScore,
         accept: float,
-        also: abc.Sequence[StepScore] = (),
+        also: abc.Sequence[StepScore],
     ) -> None:
         assert all(other.question in ((), score.question) for other in also)
         self.student = student
