@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 
 def require_int(name: str, value: object, least: int) -> None:
@@ -16,12 +15,6 @@ def require_bool(name: str, value: object) -> None:
     """Raise `ValueError` unless `value` is true or false."""
     if not isinstance(value, bool):
         raise ValueError(f"{name}: expected True or False, got {value!r}")
-
-
-def require_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Raise `ValueError` unless `value` is one of the choices."""
-    if value not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
 
 
 def require_number(name: str, value: object) -> None:

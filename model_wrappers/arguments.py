@@ -13,7 +13,7 @@ from s2t_eval.model_wrappers.argument_checks import (
     require_int,
     require_number,
 )
-from s2t_eval.ranges import SEED, SHARE, Range
+from s2t_eval.ranges import FIRING_RATE, SEED, SHARE, TOP_P, Range, require_choice
 from s2t_eval.remote.settings import RemoteSettings, server_urls
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.thresholds import ThresholdLookup
@@ -197,8 +197,7 @@ class SamplingArguments(ServerArguments):
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature: expected above 0 to sample, got {self.temperature}")
         require_number("top_p", self.top_p)
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p: expected in (0, 1], got {self.top_p}")
+        TOP_P.require("top_p", self.top_p)
         if self.weight not in (None, "confidence"):
             raise ValueError(f"weight: expected 'confidence', or none at all, got {self.weight!r}")
 
@@ -254,13 +253,11 @@ class SelectionArguments(CommonArguments):
             require_number("threshold", self.threshold)
         if self.tau is not None:
             require_number("tau", self.tau)
-            if not 0 < self.tau <= 1:
-                raise ValueError(f"tau: expected a rate above 0, at most 1 (every step), got {self.tau}")
+            FIRING_RATE.require("tau", self.tau)
 
     def _check_firing(self, trigger: str) -> None:
         """Check the trigger, and that it has either a threshold or a rate."""
-        if trigger not in TRIGGER_NAMES:
-            raise ValueError(f"trigger: expected one of {', '.join(TRIGGER_NAMES)}, got {trigger!r}")
+        require_choice("trigger", trigger, TRIGGER_NAMES)
         if trigger == "router" and self.selector is None and self.router is None:
             raise ValueError(
                 "trigger=router needs selector=FOLDER, made by `s2t-eval train`, or router=FOLDER, made by "

@@ -145,10 +145,18 @@ class EngineLM(RecordedPair):
         """What generates the texts: the engine's decoder, or the scheduler over the servers."""
         if self.served is None:
             return self.decoder()
-        local = LocalModels(None if self.is_student_served else self.student, self.teacher, self.rows)
         return self.served.scheduler(
-            self.policy(), self.student.text_vocab, self.tok_decode, self.thoughts.answer_of, local
+            self.policy(),
+            self.student.text_vocab,
+            self.tok_decode,
+            self.thoughts.answer_of,
+            self.local_models,
         )
+
+    @property
+    def local_models(self) -> LocalModels:
+        """The models of this process, beside those on servers."""
+        return LocalModels(None if self.is_student_served else self.student, self.teacher, self.rows)
 
     def decoder(self, observe: Sequence[Trigger] = ()) -> Scheduler[Any]:
         """A decoder of the engine for this run's policy."""

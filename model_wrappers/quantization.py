@@ -13,12 +13,12 @@ BITS = ("load_in_4bit", "load_in_8bit")
 BNB_OPTIONS = ("bnb_4bit_compute_dtype", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant")
 
 
-def require_quantization(stock: Mapping[str, Any], prefix: str = "") -> None:
+def require_quantization(stock: Mapping[str, Any], prefix: str) -> None:
     """Raise `ValueError` for arguments of quantization that contradict each other.
 
     Args:
         stock: stock `hf`'s arguments of one model.
-        prefix: `teacher_` for those of a teacher, for messages.
+        prefix: `teacher_` for those of a teacher, empty for those of the student; for messages.
     """
     ways = [
         name

@@ -127,7 +127,7 @@ def names_own_tasks_alone(arguments: Sequence[str]) -> bool:
     """
     if not is_harness_command(arguments):
         return False
-    words = [part for word in arguments[1:] for part in option_and_value(word)]
+    words = options_and_values(arguments)
     # The harness adds up the values of all of its options --tasks and -t, abbreviated ones included.
     options = [i for i, word in enumerate(words) if word == "-t" or is_option(word, "--tasks", len("--ta"))]
     values = [
@@ -149,7 +149,12 @@ def is_option(word: str, option: str, shortest: int) -> bool:
     return len(word) >= shortest and option.startswith(word)
 
 
-def option_and_value(word: str) -> list[str]:
+def options_and_values(arguments: Sequence[str]) -> list[str]:
+    """The words behind the program of a command line, an option and its value always apart."""
+    return [part for word in arguments[1:] for part in _option_and_value(word)]
+
+
+def _option_and_value(word: str) -> list[str]:
     """A word of a command line, apart where it has both: `--tasks=NAME`, `-tNAME` and `-t=NAME`."""
     if word[:2] in ("-t", "-C") and len(word) > 2:
         return [word[:2], word[2:].removeprefix("=")]

@@ -10,7 +10,7 @@ import torch
 from lm_eval.config.evaluate_config import EvaluatorConfig
 from lm_eval.defaults import DEFAULT_OTHER_SEED
 
-from s2t_eval.model_wrappers.registration import is_harness_command, is_option, option_and_value
+from s2t_eval.model_wrappers.registration import is_harness_command, is_option, options_and_values
 
 GIVEN_SEEDS = 2**32
 """Seeds below this are taken as given. torch seeds itself with 64 random bits where nobody does."""
@@ -36,7 +36,7 @@ def _names_seed(arguments: Sequence[str]) -> bool:
     """Whether a command line is one of lm_eval with the option `--seed`, or a `--config` with a seed."""
     if not is_harness_command(arguments):
         return False
-    words = [part for word in arguments[1:] for part in option_and_value(word)]
+    words = options_and_values(arguments)
     if any(is_option(word, "--seed", len("--se")) for word in words):
         return True
     files = [file for option, file in itertools.pairwise(words) if option in ("--config", "-C")]

@@ -17,17 +17,15 @@ from s2t_eval.methods.specreason.scores import StepScore, make_score
 from s2t_eval.methods.specreason.stepper import SPECREASON, SpecReasonDecoder
 from s2t_eval.model_wrappers.argument_checks import (
     require_bool,
-    require_choice,
     require_int,
 )
 from s2t_eval.model_wrappers.arguments import CommonArguments, PairArguments
-from s2t_eval.model_wrappers.asking import AskingLM
 from s2t_eval.model_wrappers.base import Generator
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
+from s2t_eval.model_wrappers.step_evaluation import StepEvaluationLM
 from s2t_eval.model_wrappers.stock_arguments import context_of
 from s2t_eval.model_wrappers.teacher import require_teacher
-from s2t_eval.ranges import NOT_NEGATIVE, RATE, require_ranges
-from s2t_eval.remote.build import LocalModels
+from s2t_eval.ranges import NOT_NEGATIVE, RATE, require_choice, require_ranges
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.thresholds import ThresholdLookup
 from s2t_eval.selection.triggers import Trigger
@@ -112,7 +110,7 @@ class SpecReasonArguments(PairArguments):
         return StepForm(cast(StepScoreName, self.score), delimiter, self.max_step)
 
 
-class SpecReason(AskingLM):
+class SpecReason(StepEvaluationLM):
     """SpecReason with greedy drafts; a request that samples has both models sample.
 
     Raises:
@@ -169,7 +167,7 @@ class SpecReason(AskingLM):
             self.served.settings,
             self.tok_decode,
             self.thoughts.answer_of,
-            LocalModels(None if self.is_student_served else self.student, self.teacher, self.rows),
+            self.local_models,
         )
 
     def decoder(self, observe: Sequence[Trigger] = ()) -> SpecReasonDecoder:

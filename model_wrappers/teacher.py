@@ -71,6 +71,11 @@ def read_teacher_args(text: str) -> dict[str, Any]:
     return options
 
 
+def teacher_model_args(text: str) -> dict[str, Any]:
+    """As `read_teacher_args`, by the names that a backend's `--model_args` have for a teacher."""
+    return {TEACHER + name: value for name, value in read_teacher_args(text).items()}
+
+
 def require_teacher_options(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> None:
     """Raise `ValueError` for unusable arguments of a teacher, stock `hf`'s without their `teacher_`.
 

@@ -18,14 +18,13 @@ from s2t_eval.methods.tot.search import SEARCHES, SearchName, TreeSettings
 from s2t_eval.methods.tot.values import StateValue
 from s2t_eval.methods.tot.vote import VoteValue
 from s2t_eval.model_wrappers.argument_checks import (
-    require_choice,
     require_int,
     require_number,
 )
 from s2t_eval.model_wrappers.arguments import CommonArguments
-from s2t_eval.model_wrappers.asking import AskingLM
 from s2t_eval.model_wrappers.harness_tasks import built_task
-from s2t_eval.ranges import NOT_NEGATIVE, SHARE, require_unused
+from s2t_eval.model_wrappers.step_evaluation import StepEvaluationLM
+from s2t_eval.ranges import NOT_NEGATIVE, SHARE, TOP_P, require_choice, require_unused
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.triggers import Trigger
 
@@ -86,8 +85,7 @@ class TreeArguments(CommonArguments):
         require_int("sample_top_k", self.sample_top_k, 0)
         NOT_NEGATIVE.require("temperature", self.temperature)
         require_number("top_p", self.top_p)
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p: expected in (0, 1], got {self.top_p}")
+        TOP_P.require("top_p", self.top_p)
         SHARE.require("min_value", self.min_value)
         require_choice("search", self.search, SEARCHES)
         require_choice("delimiter", self.delimiter, DELIMITERS)
@@ -111,7 +109,7 @@ class TreeArguments(CommonArguments):
         return Sampling(self.temperature, self.top_p, self.sample_top_k)
 
 
-class TreeOfThoughts(AskingLM):
+class TreeOfThoughts(StepEvaluationLM):
     """A tree search over lines, breadth-first or depth-first; tasks of code are an error, as for Maj@8.
 
     Raises:

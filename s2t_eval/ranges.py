@@ -1,9 +1,9 @@
-"""Allowed ranges of numeric settings: one declaration a field, and one message for values outside."""
+"""Allowed values of settings: a range for each numeric field, and one message for values outside."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 
@@ -51,6 +51,8 @@ SHARE = Range("a share from 0 to 1", 0, 1)
 PART = Range("a share above 0 and below 1", 0, 1, without=(0, 1))
 DROPOUT = Range("a share of at least 0 and below 1", 0, 1, without=(1,))
 RATE = Range("a rate between 0 and 1", 0, 1, without=(0, 1))
+FIRING_RATE = Range("a rate above 0, at most 1 (every step)", 0, 1, without=(0,))
+TOP_P = Range("in (0, 1]", 0, 1, without=(0,))
 PROBABILITY = Range("a probability from 0 to 1", 0, 1)
 SEED = whole(0, 2**63 - 1)
 
@@ -64,6 +66,15 @@ def require_ranges(settings: object, error: type[ValueError] = ValueError, /, **
         value = getattr(settings, name)
         if value is not None:
             allowed.require(name, value, error)
+
+
+def require_choice(
+    name: str, value: object, choices: Iterable[str], error: type[ValueError] = ValueError
+) -> None:
+    """Raise `error` unless the value of a setting is one of the choices."""
+    known = tuple(choices)
+    if value not in known:
+        raise error(f"{name}: expected one of {', '.join(known)}, got {value!r}")
 
 
 def require_unused(

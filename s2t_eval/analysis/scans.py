@@ -15,7 +15,7 @@ from s2t_eval.report.comparable import NoSharedScoreError
 from s2t_eval.report.compare import compare_pair
 from s2t_eval.report.controls import control_of
 from s2t_eval.report.costs import num_answers
-from s2t_eval.report.figures import Plot, canvas, colour, interval_arms, number_range
+from s2t_eval.report.figures import Plot, benchmark_labels, canvas, colour, interval_arms, number_range
 from s2t_eval.report.origin import dtype_of, teacher_dtype_of
 from s2t_eval.report.run import Run, Settings
 from s2t_eval.statistics import holm, wilson
@@ -253,11 +253,9 @@ def _takeover_figure(data: pd.DataFrame) -> Figure:
 
 def _takeover_labels(data: pd.DataFrame) -> list[str]:
     """A label for each pair: with its student where the pairs have several."""
-    has_students = data["student"].nunique() > 1
     return [
-        f"{f'{row.student}, ' if has_students else ''}{row.benchmark}\n"
-        f"{_rule(row.trigger, row.tau, row.threshold)}, K {row.k}"
-        for row in data.itertuples(index=False)
+        f"{benchmark}\n{_rule(row.trigger, row.tau, row.threshold)}, K {row.k}"
+        for row, benchmark in zip(data.itertuples(index=False), benchmark_labels(data), strict=True)
     ]
 
 

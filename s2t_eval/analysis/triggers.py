@@ -14,7 +14,7 @@ from s2t_eval.analysis.gain_shares import gain_share
 from s2t_eval.analysis.steps import is_top
 from s2t_eval.analysis.sufficiency import SHADES
 from s2t_eval.report.blocks import Entry
-from s2t_eval.report.figures import Plot, canvas, interval_arms
+from s2t_eval.report.figures import Plot, benchmark_labels, canvas, interval_arms
 from s2t_eval.statistics import clustered_wilson
 
 SIGNALS = ("entropy", "entropy64", "margin", "router", "line_entropy", "position")
@@ -123,11 +123,10 @@ def gain_kept(entries: Sequence[Entry]) -> Plot | None:
 
 def _labels(data: pd.DataFrame) -> list[str]:
     """A label for each row of `gain_kept`: with its student and its K where the rows have several."""
-    has_students, has_ks = (data[name].nunique() > 1 for name in ("student", "k"))
+    has_ks = data["k"].nunique() > 1
     return [
-        f"{row.trigger}, tau {100 * row.tau:g} %{f', K {row.k}' if has_ks else ''}\n"
-        f"{f'{row.student}, ' if has_students else ''}{row.benchmark}"
-        for row in data.itertuples(index=False)
+        f"{row.trigger}, tau {100 * row.tau:g} %{f', K {row.k}' if has_ks else ''}\n{benchmark}"
+        for row, benchmark in zip(data.itertuples(index=False), benchmark_labels(data), strict=True)
     ]
 
 

@@ -97,7 +97,7 @@ def of_labels(
     return plots if crossed is None else [*plots, crossed]
 
 
-def of_results(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame] = ()) -> list[Plot]:
+def of_results(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame]) -> list[Plot]:
     """Scans, gain kept by triggers, takeover against selection, cost, the rule: each whose runs are there.
 
     Args:
@@ -116,7 +116,7 @@ def of_results(entries: Sequence[Entry], agreement: Sequence[pd.DataFrame] = ())
 
 
 def of_traces(
-    traces: Sequence[Trace], runs: Sequence[Run], device: str | None, most: int | None = None
+    traces: Sequence[Trace], runs: Sequence[Run], device: str | None, most: int | None
 ) -> tuple[list[Plot], str]:
     """The rescue map over all traces of a teacher's picks, and the list of flips; empty without such traces.
 

@@ -93,6 +93,8 @@ def check_device() -> Check:
     """The devices that models can run on; the first one is used by default."""
     import torch
 
+    from s2t_eval.evaluation.sandbox.pool import usable_cores
+
     devices: list[dict[str, Any]] = [
         {
             "device": f"cuda:{i}",
@@ -101,7 +103,7 @@ def check_device() -> Check:
         }
         for i in range(torch.cuda.device_count())
     ]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     devices.append({"device": "cpu", "cores": cores, "threads": torch.get_num_threads()})
     shown = [f"{d['device']} {d['name']}, {d['memory_bytes'] / 2**30:.0f} GiB" for d in devices[:-1]]
     shown.append(f"cpu, {cores} cores, {torch.get_num_threads()} threads")

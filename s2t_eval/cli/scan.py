@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from s2t_eval.artifacts.output_paths import require_reusable_folder
 from s2t_eval.cli.command import require_flags
 from s2t_eval.method_table import FIRING_MODELS
-from s2t_eval.ranges import AT_LEAST_1, Range
+from s2t_eval.ranges import AT_LEAST_1, FIRING_RATE
 
 SCANNED = ("top_k", "tau", "threshold")
 OWN_FLAGS = ("--model", "-M", "--model_args", "-a", "--tasks", "-t", "--output_path", "-o")
 """Flags of lm_eval that the scan gives itself."""
-RATE = Range("a rate above 0, at most 1 (every step)", 0, 1, without=(0,))
 if TYPE_CHECKING:  # a type checker does not accept values that are computed
     ScannedMethod = str
 else:
@@ -66,7 +65,7 @@ class Scan:
             raise ValueError(
                 f"--model_args: expected name=value pairs without {', '.join(SCANNED)}; got {unusable}"
             )
-        require_flags(self, top_k=AT_LEAST_1, tau=RATE)
+        require_flags(self, top_k=AT_LEAST_1, tau=FIRING_RATE)
         require_reusable_folder(self.out, "one of `s2t-eval scan`", [FILE, "greedy/", "*_k*_tau*/"])
         named = dict(part.split("=", 1) for part in pairs)
         self._require_points(named)

@@ -128,7 +128,7 @@ class DraftedSteps:
     @property
     def log_total(self) -> Tensor:
         """As `Step.log_total`."""
-        return (self.sums.total.log() + self.sums.largest)[:, None]
+        return self.sums.log_total[:, None]
 
     def positions(self) -> TextPositions:
         """Never called: triggers that depend on it need no teacher, so they are evaluated in drafting."""

@@ -89,7 +89,7 @@ def _longest(text: Sequence[int], others: Sequence[Sequence[int]], least: int) -
     """The other text that shares the longest prefix with a text, and its length; None below `least` tokens.
 
     Few have the text's tokens as far as the shared prefix has to reach at least, and only these are compared.
-    A teacher that catches up asks this for every row that fires, of every other row.
+    A teacher that is prefilled where steps fire calls this for every such row, with every other row.
     """
     at = least - 1
     if at >= len(text):

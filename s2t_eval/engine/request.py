@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -51,9 +51,19 @@ class Request:
             raise ValueError(f"max_gen_toks: expected at least 1, got {self.max_new_tokens}")
 
     @property
+    def max_length(self) -> int:
+        """Most tokens of the text, its prompt included."""
+        return len(self.prompt_ids) + self.max_new_tokens
+
+    @property
     def longest_first(self) -> tuple[int, tuple[int, ...]]:
         """Sort key of a batch: the longest prompts first, equal prompts together."""
         return -len(self.prompt_ids), self.prompt_ids
+
+
+def longest_text(requests: Iterable[Request]) -> int:
+    """Tokens of the longest text that may be generated, its prompt included; 0 without requests."""
+    return max((request.max_length for request in requests), default=0)
 
 
 class Finish(Enum):

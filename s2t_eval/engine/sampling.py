@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from s2t_eval.ranges import TOP_P
 from s2t_eval.selection.top_tokens import top_tokens
 
 COLDEST = 1e-30
@@ -33,8 +34,7 @@ class Sampling:
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise ValueError(f"temperature: expected above 0 to sample, got {self.temperature}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p: expected in (0, 1], got {self.top_p}")
+        TOP_P.require("top_p", self.top_p)
         if self.top_k < 0:
             raise ValueError(f"sample_top_k: expected 0 (all) or more, got {self.top_k}")
 

@@ -8,7 +8,7 @@ from typing import Generic, NamedTuple
 
 import torch
 
-from s2t_eval.engine.request import Request, Result
+from s2t_eval.engine.request import Request, Result, longest_text
 from s2t_eval.engine.stepper import Finished, OnRound, Round, S, Stepper
 from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
 
@@ -74,7 +74,7 @@ class Scheduler(Generic[S]):
         """
         queue = deque(enumerate(requests))
         rows = min(self.rows, len(requests))
-        longest = max((len(r.prompt_ids) + r.max_new_tokens for r in requests), default=0)
+        longest = longest_text(requests)
         self._active, self._results, self._on_round = [], [], on_round
         self._lost_steps = 0.0
         while queue:

@@ -52,6 +52,11 @@ class StepDecision:
     log_probs: Tensor
     """of the candidates under the student, [fired, K]; logits where the selector is no local one"""
 
+    @classmethod
+    def of_no_trigger(cls, default: list[int], greedy: Tensor, logits: Tensor) -> StepDecision:
+        """A step at which no row can fire; `logits` of the argmax take the place of divergences, [batch]."""
+        return cls(default, greedy, [], logits, greedy[:0, None], logits[:0, None])
+
 
 class Observers(NamedTuple):
     """What is recorded at every step in addition to the text."""
@@ -180,7 +185,7 @@ class SelectionStepper:
             for seq, row in zip(seqs, label_columns(step, self.observers.keep_top), strict=True):
                 seq.tops.append(row)
         if policy.trigger.name == "never" and not self.observers.triggers:
-            return StepDecision(default, best, [], highest, best[:0, None], highest[:0, None])
+            return StepDecision.of_no_trigger(default, best, highest)
         for i, trigger in enumerate(self.observers.triggers):
             for seq, value in zip(seqs, trigger.divergence(step).tolist(), strict=True):
                 seq.observed[i].append(value)
@@ -205,8 +210,7 @@ class SelectionStepper:
         """The argmax of every row; no step fires."""
         highest, best = self.student.best_tokens(self._hidden)
         self._next_ids = best
-        default = greedy_tokens(self.student, seqs, highest, best)
-        return StepDecision(default, best, [], highest, best[:0, None], highest[:0, None])
+        return StepDecision.of_no_trigger(greedy_tokens(self.student, seqs, highest, best), best, highest)
 
     def _teacher_logits_at(self, seqs: abc.Sequence[Sequence], ids: Tensor) -> Tensor:
         assert self.teacher is not None

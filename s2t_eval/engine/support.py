@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-KNOWN_LAYERS = {"full_attention", "sliding_attention"}
+from s2t_eval.models.layer_masks import FULL, SLIDING, layer_kinds
+
+KNOWN_LAYERS = {FULL, SLIDING}
 
 
 class UnsupportedModelError(ValueError):
@@ -19,7 +21,7 @@ def check_supported(config: Any, name: str, is_stateful: bool = False) -> None:
         name: the model's name in messages.
         is_stateful: whether transformers says of the model that it has a state beside keys and values.
     """
-    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    layers = layer_kinds(config)
     recurrent = [key for key in ("ssm_cfg", "state_size", "mamba_d_state") if hasattr(config, key)]
     if is_stateful and not recurrent:
         recurrent = ["a recurrent state"]

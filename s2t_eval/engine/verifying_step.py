@@ -107,13 +107,13 @@ class VerifyingStepper:
         policy: Policy,
         teacher: ModelRunner,
         schedule: ChunkSchedule,
-        observers: Observers | None = None,
+        observers: Observers,
     ) -> None:
         self.student = student
         self.policy = policy
         self.teacher = teacher
         self.schedule = schedule
-        self.observers = observers or Observers()
+        self.observers = observers
         self.runners = [student, teacher]
         self._num_kept = max(NUM_KEPT, policy.top_k, self.observers.keep_top)
         self._hidden = torch.empty(0)

@@ -11,6 +11,7 @@ from s2t_eval.artifacts.card import render_card
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.artifacts.manifest import ManifestKind, write_manifest
 from s2t_eval.method_table import SCORE_FORMS, TRIGGER_NAMES, ScoreAs, ScoreForm
+from s2t_eval.ranges import require_choice
 from s2t_eval.selection.thresholds import Rates, ThresholdTable, require_rates
 
 FORMAT = 2
@@ -140,16 +141,11 @@ class SelectorInfo:
     format: int = field(default=FORMAT)
 
     def __post_init__(self) -> None:
-        if self.form not in SCORE_FORMS:
-            raise ValueError(f"form: expected one of {', '.join(SCORE_FORMS)}, got {self.form!r}")
+        require_choice("form", self.form, SCORE_FORMS)
         for rates in self.thresholds.values():
             require_rates(rates)
         for proposer, default in self.defaults.items():
-            if default.trigger not in TRIGGER_NAMES:
-                raise ValueError(
-                    f"defaults.{proposer}.trigger: expected one of {', '.join(TRIGGER_NAMES)}, got "
-                    f"{default.trigger!r}"
-                )
+            require_choice(f"defaults.{proposer}.trigger", default.trigger, TRIGGER_NAMES)
 
     def default(self, proposer: str) -> ProposerDefault:
         """The default trigger and rate under this proposer.

@@ -87,7 +87,7 @@ class LMHead:
         """As `logits` for [n, hidden] on the head's device, in the fastest form on a CPU (inference only)."""
         head = self.module
         with fast_products(self.worthwhile, len(hidden), self.packed):
-            return self.logits(hidden if head.weight.is_meta else hidden.to(head.weight.device))
+            return self.logits(_on_device(head, hidden))
 
     def best(self, hidden: Tensor) -> Best:
         """The largest logit of each row and its token, the smaller id of equal ones, for [n, hidden].
@@ -97,7 +97,7 @@ class LMHead:
         head = self.module
         if self._soft_cap is not None:  # it makes logits equal that were not
             return Best(*self.fast_logits(hidden).max(-1))
-        hidden = hidden if head.weight.is_meta else hidden.to(head.weight.device)
+        hidden = _on_device(head, hidden)
         rows, linears = len(hidden), self.worthwhile
         # The linears in an adapter's wrapper are not the head itself: their product lacks the adapter's part.
         is_plain = linears == [head]
@@ -127,6 +127,11 @@ def column_maxima(logits: Tensor) -> Best:
     # The last block may be shorter: what is behind the vocabulary is replaced by its last row.
     inside = logits.gather(0, rows.clamp(max=len(logits) - 1).T)
     return Best(values, rows[:, 0] + (inside == values).int().argmax(0))
+
+
+def _on_device(head: Any, hidden: Tensor) -> Tensor:
+    """Hidden states on the head's device; where they are if the head is offloaded."""
+    return hidden if head.weight.is_meta else hidden.to(head.weight.device)
 
 
 def _has_plain_rows(head: nn.Module) -> bool:

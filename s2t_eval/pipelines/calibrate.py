@@ -14,8 +14,7 @@ from s2t_eval.methods.r2r_folder import find_router, load_router
 from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
-from s2t_eval.model_wrappers.splitting import TEACHER
-from s2t_eval.model_wrappers.teacher import read_teacher_args
+from s2t_eval.model_wrappers.teacher import teacher_model_args
 from s2t_eval.models.vocabulary import line_ends, vocabulary_hash
 from s2t_eval.pipelines.prompts import PromptSet, TrainingDataError, recorded_prompting
 from s2t_eval.pipelines.servers import divergences_on_servers, teacher_identity
@@ -152,13 +151,13 @@ def load_lm(pretrained: str, teacher: str | None, teacher_args: str = "", **stoc
     Args:
         pretrained: the student.
         teacher: the teacher; None loads the student only, unless `teacher_url` names its servers.
-        teacher_args: how the teacher is loaded; see `read_teacher_args`.
+        teacher_args: how the teacher is loaded; see `model_wrappers.teacher.read_teacher_args`.
         stock: further arguments of lm_eval's `hf` model, such as `dtype`, and those of servers.
 
     Raises:
         ValueError: arguments of a teacher that are unusable, or that there is none of.
     """
-    options = {TEACHER + name: value for name, value in read_teacher_args(teacher_args).items()}
+    options = teacher_model_args(teacher_args)
     if teacher is None and stock.get("teacher_url") is None:
         if options:
             raise ValueError(

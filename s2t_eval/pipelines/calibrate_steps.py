@@ -112,7 +112,7 @@ def _scores_at_once(
     if not scores:
         return []
     assert lm.teacher is not None
-    # The one that decides asks a question, if any does; all that ask have the same one.
+    # The one that decides has a question, if any has; all questions are the same.
     first, *others = order = sorted(scores, key=lambda score: len(score.question), reverse=True)
     how = lm.rows, lm.tok_decode, lm.thoughts.answer_of, others
     decoder = SpecReasonDecoder(lm.student, lm.teacher, ends, first, 0.0, *how)

@@ -18,8 +18,7 @@ from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.model_wrappers.local_arguments import LocalArguments
 from s2t_eval.model_wrappers.s2t import SelectionLM, SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal
-from s2t_eval.model_wrappers.splitting import TEACHER
-from s2t_eval.model_wrappers.teacher import read_teacher_args
+from s2t_eval.model_wrappers.teacher import teacher_model_args
 from s2t_eval.models.vocabulary import vocabulary_hash
 from s2t_eval.pipelines.calibrate import load_lm
 from s2t_eval.pipelines.overlap import without_evaluation_problems
@@ -236,7 +235,7 @@ def load_writers(
     """
     if settings.selector is None:
         return load_pair(pretrained, teacher, teacher_args, **stock)
-    options = {TEACHER + name: value for name, value in read_teacher_args(teacher_args).items()}
+    options = teacher_model_args(teacher_args)
     rule = {"trigger": settings.selector_trigger, "tau": settings.selector_tau}
     return LabelledPPSLocal(
         pretrained, teacher=teacher, selector=settings.selector, **rule, **options, **stock

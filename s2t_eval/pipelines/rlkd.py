@@ -29,7 +29,7 @@ from s2t_eval.training.contamination import question_hash, require_no_evaluation
 from s2t_eval.training.distil.teacher_rollouts import RolloutCost, generate_teacher_rollouts
 from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.rlkd.alignment import Aligner, RuleAligner
-from s2t_eval.training.rlkd.cost import JudgeCost, TeacherCost
+from s2t_eval.training.rlkd.cost import JudgeCost
 from s2t_eval.training.rlkd.llm import LlmAligner, LlmStructurer
 from s2t_eval.training.rlkd.problems import Prepared, RlkdError, RlkdProblem, Text, is_right, prepare
 from s2t_eval.training.rlkd.references import NeededOfSides, NeededReferences
@@ -219,7 +219,7 @@ def _training_data(
     limits: TextLimits,
     decode: Decode,
     teacher: TrainingTeacher | None,
-    cost: TeacherCost,
+    cost: RolloutCost,
 ) -> TrainingData:
     """What `train_rlkd` needs to generate texts and to describe where they come from."""
     return TrainingData(
@@ -281,7 +281,7 @@ def _references(
     settings: RlkdSettings,
     grade: TaskGrade,
     folder: Path,
-) -> tuple[dict[str, Reference], TeacherCost]:
+) -> tuple[dict[str, Reference], RolloutCost]:
     """Problem id -> its solution, or the greedy text that the teacher writes (once, into `folder`).
 
     The teacher writes texts in the order of the labels until each side has its limit of right ones.
@@ -300,7 +300,7 @@ def _references(
                 "name a --teacher, whose texts are then the references"
             )
         solutions[problem_id] = Reference(solution)
-    return solutions, TeacherCost()
+    return solutions, RolloutCost()
 
 
 def _teacher_texts(
@@ -312,7 +312,7 @@ def _teacher_texts(
     settings: RlkdSettings,
     grade: TaskGrade,
     folder: Path,
-) -> tuple[dict[str, Reference], TeacherCost]:
+) -> tuple[dict[str, Reference], RolloutCost]:
     own_limits = TextLimits(limits.max_new_tokens, teacher.stop_ids, limits.until)
 
     def reference(ids: Sequence[int]) -> Reference:
@@ -336,8 +336,7 @@ def _teacher_texts(
         NeededOfSides([NeededReferences(*side, is_usable) for side in sides]),
         cost=cost,
     )
-    references = {problem_id: reference(ids) for problem_id, ids in texts.items()}
-    return references, TeacherCost(cost.generated, cost.prefilled)
+    return {problem_id: reference(ids) for problem_id, ids in texts.items()}, cost
 
 
 class Judges(NamedTuple):

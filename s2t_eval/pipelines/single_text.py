@@ -131,7 +131,7 @@ def prepare_question(backend: Backend, question: str | None, prompting: Promptin
     return PreparedQuestion(question, request, answer)
 
 
-def generate_text(decoder: Scheduler[Any], request: Request, on_round: OnRound | None = None) -> Result:
+def generate_text(decoder: Scheduler[Any], request: Request, on_round: OnRound | None) -> Result:
     """Generate the text of one request, with empty caches, so that its cost includes the whole prompt."""
     for runner in decoder.stepper.runners:
         runner.release()

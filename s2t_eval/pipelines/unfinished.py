@@ -86,7 +86,7 @@ def _identity(lm: EngineLM, texts: Sequence[object], settings: Mapping[str, Any]
 
 
 def unfinished_calibration(
-    out: Path, lm: EngineLM, prompts: PromptSet, steps: StepCalibration, router: str | None = None
+    out: Path, lm: EngineLM, prompts: PromptSet, steps: StepCalibration, router: str | None
 ) -> CollectionFolder:
     """What an interrupted calibration has measured; rates and warm-up tokens are applied afterwards.
 

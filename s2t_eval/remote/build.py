@@ -102,7 +102,7 @@ class Roles:
     settings: RemoteSettings
     capacity: int
 
-    def decoder(self, session: aiohttp.ClientSession, keep_top: bool = False) -> TextDecoder:
+    def decoder(self, session: aiohttp.ClientSession, keep_top: bool) -> TextDecoder:
         """A decoder over the fleet's pools, with a salt of this run's own; it has to be closed."""
         salt = secrets.token_hex(8)
         gates = self.gates()

@@ -67,9 +67,7 @@ class Drafting:
         is_end: ends a step of reasoning; None where there are none.
     """
 
-    def __init__(
-        self, runner: ModelRunner, policy: Policy, count: Count, is_end: IsEnd | None = None
-    ) -> None:
+    def __init__(self, runner: ModelRunner, policy: Policy, count: Count, is_end: IsEnd | None) -> None:
         self.runner = runner
         self.policy = policy
         self.count = count

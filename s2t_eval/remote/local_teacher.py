@@ -50,7 +50,7 @@ class LocalTeacher(LocalWriter):
         is_end: ends a step of reasoning that it writes; None where it writes none.
     """
 
-    def __init__(self, runner: ModelRunner, rows: int, capacity: int, is_end: IsEnd | None = None) -> None:
+    def __init__(self, runner: ModelRunner, rows: int, capacity: int, is_end: IsEnd | None) -> None:
         super().__init__(runner, greedy(), _count, rows, capacity, is_end)
 
     async def step(

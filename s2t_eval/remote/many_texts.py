@@ -81,16 +81,6 @@ def settings_beside(local: LocalModels, settings: RemoteSettings) -> RemoteSetti
     return replace(settings, concurrency=local.rows)
 
 
-def longest_text(requests: abc.Sequence[Request]) -> int:
-    """Tokens of the longest text that may be generated, its prompt included; 0 without requests."""
-    return max(map(_length, requests), default=0)
-
-
-def _length(request: Request) -> int:
-    """Most tokens of a text, its prompt included."""
-    return len(request.prompt_ids) + request.max_new_tokens
-
-
 def require_room(requests: abc.Sequence[Request], longest: int) -> None:
     """Raise `ValueError` for a request that is too long, or samples from too many tokens.
 
@@ -98,8 +88,8 @@ def require_room(requests: abc.Sequence[Request], longest: int) -> None:
         requests: of a run.
         longest: most tokens of a text on all servers, prompt included.
     """
-    most = max(requests, key=_length, default=None)
-    if most is not None and _length(most) > longest:
+    most = max(requests, key=lambda request: request.max_length, default=None)
+    if most is not None and most.max_length > longest:
         raise ValueError(
             f"max_gen_toks: a prompt of {len(most.prompt_ids)} tokens and {most.max_new_tokens} new ones "
             f"exceed the servers' {longest}; raise their --max-model-len (or cut off the beginning "

@@ -6,12 +6,12 @@ from collections import abc
 
 import aiohttp
 
-from s2t_eval.engine.request import Request, Result
+from s2t_eval.engine.request import Request, Result, longest_text
 from s2t_eval.engine.sequence import Sequence
 from s2t_eval.engine.stepper import OnRound
 from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
 from s2t_eval.remote.build import Fleet, LocalModels, Roles
-from s2t_eval.remote.many_texts import decode_texts, longest_text, require_room, settings_beside
+from s2t_eval.remote.many_texts import decode_texts, require_room, settings_beside
 from s2t_eval.remote.protocol import MAX_IDS, SUPPORT
 from s2t_eval.remote.settings import RemoteSettings
 from s2t_eval.remote.text import TRIGGERS, TextDecoder

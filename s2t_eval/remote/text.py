@@ -55,7 +55,7 @@ class TextDecoder:
         student: drafts.
         teacher: where the policy needs one.
         chunk: most tokens of a draft.
-        scorer: where the selector is a local one.
+        scorer: where the selector is a local one; else None.
         keep_top: record the most likely tokens of every step.
     """
 
@@ -65,8 +65,8 @@ class TextDecoder:
         student: Writer,
         teacher: Teacher | None,
         chunk: int,
-        scorer: Scorer | None = None,
-        keep_top: bool = False,
+        scorer: Scorer | None,
+        keep_top: bool,
     ) -> None:
         self.policy = policy
         self.student = student

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
@@ -12,10 +11,9 @@ import numpy as np
 import pandas as pd
 
 from s2t_eval.report.comparable import NoSharedScoreError, NotComparableError, differences, pairing_keys
-from s2t_eval.report.computed import model_arguments
-from s2t_eval.report.costs import evaluated
+from s2t_eval.report.compared_costs import compared_costs
+from s2t_eval.report.counterparts import match
 from s2t_eval.report.documents import ALTERNATIVE, same_scores
-from s2t_eval.report.json_files import part_of
 from s2t_eval.report.run import Run
 from s2t_eval.statistics import (
     Interval,
@@ -26,34 +24,6 @@ from s2t_eval.statistics import (
     paired_bootstrap,
     paired_p,
 )
-
-COSTS = (
-    "tokens",
-    "forwards_per_token",
-    "prefill_tokens",
-    "teacher_calls",
-    "teacher_tokens",
-    "teacher_generated",
-    "teacher_prefilled",
-    "scorer_calls",
-    "scorer_tokens",
-    "discarded_tokens",
-    "rejected_steps",
-    "evaluation_tokens",
-)
-"""Counts of the telemetry, and the passes a token."""
-TIMED_COSTS = (
-    "forwards_per_token",
-    "prefill_tokens",
-    "teacher_calls",
-    "teacher_tokens",
-    "teacher_prefilled",
-    "discarded_tokens",
-)
-"""Those that depend on how fast the machine is, where the lengths of a teacher's chunks do (`is_timed`)."""
-
-VERIFYING = ("s2t", "takeover")
-"""Backends with an argument `verify`."""
 
 PERMUTATION_TEST = ("permutation", "a sign-flip permutation test")
 MCNEMAR_TEST = ("McNemar", "the exact McNemar test")
@@ -155,70 +125,6 @@ def compare(base: Sequence[Run], new: Sequence[Run], rules: Rules | None = None)
     return [_with_verdict(replace(row, p_holm=p), rules) for row, p in zip(rows, adjusted, strict=True)]
 
 
-def match(base: Sequence[Run], new: Sequence[Run]) -> list[tuple[Run, Run]]:
-    """The pairs of runs that are compared, base first."""
-    by_task: dict[str, list[Run]] = defaultdict(list)
-    for run in base:
-        by_task[run.task].append(run)
-    pairs: list[tuple[Run, Run]] = []
-    for task, runs in by_task.items():
-        candidates = [run for run in new if run.task == task]
-        if not candidates:
-            raise NotComparableError(f"task {task}: the baseline has it, the new results do not")
-        if len(runs) == 1:
-            pairs += [(runs[0], run) for run in candidates]
-        else:
-            pairs += [(run, _counterpart(run, runs, candidates)) for run in runs]
-    return pairs
-
-
-def _counterpart(run: Run, base: Sequence[Run], candidates: Sequence[Run]) -> Run:
-    """The one new run of this method and settings; of this model too where the baseline has several."""
-    others = [other for other in base if other is not run]
-    same = [other for other in candidates if _kind(other) == _kind(run)]
-    rivals = [other for other in others if _kind(other) == _kind(run)]
-    if rivals or len(same) > 1:
-        # Runs may differ in settings that have no column, such as a dtype: each has its own counterpart.
-        equal = [other for other in same if other.identity == run.identity]
-        taken = {other.identity for other in rivals}
-        same = equal or [o for o in same if o.model == run.model and o.identity not in taken]
-        settings = {other.settings for other in rivals} - {run.settings}
-        same = [o for o in same if o.settings == run.settings] or [
-            o for o in same if o.settings not in settings
-        ]
-    if len(same) > 1:
-        same = [other for other in same if other.name == run.name]
-    if not same:
-        # A selector that was trained anew has another hash; its run has the old label and name.
-        kinds = {_kind(other) for other in others} | {_kind(run)}
-        same = [o for o in candidates if _names(o) == _names(run) and _kind(o) not in kinds]
-    if len(same) != 1:
-        names = "; ".join(f"{o.name} ({o.label}, {o.model}{_other_settings(run, o)})" for o in candidates)
-        raise NotComparableError(
-            f"task {run.task}: the baseline's {run.name} ({run.label}, {run.model}) has no counterpart among "
-            f"the new runs: {names}"
-        )
-    return same[0]
-
-
-def _kind(run: Run) -> tuple[object, ...]:
-    """Method and settings; without the threshold of a rate, which each calibration measures anew."""
-    settings = run.settings
-    return (run.method, settings if settings.tau is None else replace(settings, threshold=None))
-
-
-def _names(run: Run) -> tuple[str, str, str]:
-    return (run.name, run.label, run.model)
-
-
-def _other_settings(run: Run, other: Run) -> str:
-    """In which settings a run of the same label differs, "; checkpoint a1 against b2"; else nothing."""
-    if other.label != run.label:
-        return ""
-    old, new = asdict(run.settings), asdict(other.settings)
-    return "".join(f"; {name} {old[name]} against {new[name]}" for name in old if old[name] != new[name])
-
-
 def compare_pair(
     base: Run, new: Run, *, other_limits: bool = False, alpha: float = Rules.alpha
 ) -> Comparison:
@@ -246,8 +152,7 @@ def compare_pair(
     base_scores, new_scores = sign * both["score_base"].to_numpy(), sign * both["score_new"].to_numpy()
     base_scores = np.where(same_scores(base_scores, new_scores), new_scores, base_scores)
     p = paired_p(new_scores, base_scores)
-    costs = _costs(base, new) if evaluated(base) == evaluated(new) else {}
-    is_measured = is_timed(base) or is_timed(new)
+    costs = compared_costs(base, new)
     is_graded = not are_right_or_wrong(np.concatenate([new_scores, base_scores]))
     changes = (new_scores > base_scores, new_scores < base_scores)
     won, lost = (both.loc[is_changed, "doc_id_base"].tolist() for is_changed in changes)
@@ -269,9 +174,9 @@ def compare_pair(
         newly_unscored=int((in_base & ~in_new).sum()),
         newly_scored=int((in_new & ~in_base).sum()),
         changed=sum(map(_texts_differ, paired["output_hash_base"], paired["output_hash_new"])),
-        costs=costs,
-        other_tasks=_other_tasks(base, new),
-        timed_costs=[name for name in costs if is_measured and name in TIMED_COSTS],
+        costs=costs.pairs,
+        other_tasks=costs.other_tasks,
+        timed_costs=costs.timed,
         num_tasks=len(base.tasks),
         metric=f"{base.metric},{base.filter}",
         is_graded=is_graded,
@@ -297,32 +202,6 @@ def _tests(pairs: Sequence[Comparison]) -> list[tuple[str, str]]:
     """The names of the tests that these comparisons used."""
     kinds = sorted({pair.is_graded for pair in pairs})
     return [PERMUTATION_TEST if is_graded else MCNEMAR_TEST for is_graded in kinds]
-
-
-def _costs(base: Run, new: Run) -> dict[str, tuple[float, float]]:
-    return {k: (base.cost[k], new.cost[k]) for k in COSTS if k in base.cost and k in new.cost}
-
-
-def is_timed(run: Run) -> bool:
-    """Whether a teacher verified chunks whose lengths `verify=auto` took from measured times.
-
-    The same run then has other counts of the teacher's calls and tokens, and of forward passes. Results of
-    versions without `verify` cannot be told apart. Servers' chunks have one length.
-    """
-    config = run.results["config"]
-    reads_every_token = part_of(part_of(run.backend_info, "policy"), "trigger").get("needs_teacher")
-    if config.get("model") not in VERIFYING or not reads_every_token or run.backend_info.get("servers"):
-        return False
-    return str(model_arguments(config).get("verify", "auto")) == "auto"
-
-
-def _other_tasks(base: Run, new: Run) -> str | None:
-    """The tasks of two results files, where they are not the same ones on as many documents; else None."""
-    if evaluated(base) == evaluated(new):
-        return None
-    return " against ".join(
-        ", ".join(f"{task} ({n})" for task, (n, _) in evaluated(run).items()) for run in (base, new)
-    )
 
 
 def paired_scores(runs: Sequence[Run]) -> list[Scores]:

@@ -167,6 +167,13 @@ def number_range(numbers: Iterable[float]) -> str:
     return "–".join(map(str, several if len(several) < 3 else (several[0], several[-1])))
 
 
+def benchmark_labels(data: pd.DataFrame) -> list[str]:
+    """The benchmark of each row, behind its student where the rows have several."""
+    has_students = data["student"].nunique() > 1
+    places = zip(data["student"], data["benchmark"], strict=True)
+    return [f"{student}, {benchmark}" if has_students else benchmark for student, benchmark in places]
+
+
 def interval_arms(value: Any, low: Any, high: Any) -> np.ndarray:
     """How far intervals reach below and above their values, [2, values], as `errorbar` takes it.
 

@@ -123,8 +123,12 @@ class Run:
     @property
     def repeats(self) -> tuple[int, ...]:
         """Responses to each document, of each task: the harness's `repeats`."""
-        configs = (part_of(self.results["configs"], task) for task in self.tasks)
-        return tuple(int(config.get("repeats") or 1) for config in configs)
+        return tuple(int(config.get("repeats") or 1) for config in self._task_configs)
+
+    @property
+    def _task_configs(self) -> list[dict[str, Any]]:
+        """The harness's configuration of each task."""
+        return [part_of(self.results["configs"], task) for task in self.tasks]
 
     @property
     def length_limit(self) -> int | None:
@@ -177,8 +181,7 @@ class Run:
     @property
     def is_of_student_alone(self) -> bool:
         """Whether a task has log-likelihoods, which are a student's, of a method for texts."""
-        configs = (part_of(self.results["configs"], task) for task in self.tasks)
-        kinds = {config.get("output_type", GENERATED) for config in configs}
+        kinds = {config.get("output_type", GENERATED) for config in self._task_configs}
         return not self.method.is_plain and kinds != {GENERATED}
 
     @property

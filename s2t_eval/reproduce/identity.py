@@ -20,7 +20,7 @@ DATA_FOLDERS = {
 BUILT_IN = ("arith",)
 
 
-def model_hash(name: str, revision: str | None = None) -> str:
+def model_hash(name: str, revision: str | None) -> str:
     """What a model is recognised by: its files, or for one of the hub its name and revision."""
     place = model_place(name)
     if place is None:

@@ -116,7 +116,7 @@ def _require_measured(recipe: Recipe, lookup: ThresholdLookup, makers: Mapping[s
 
 
 def require_calibrated(
-    part: CalibrationPart, lookup: ThresholdLookup, has_teacher: bool, uses_servers: bool = False
+    part: CalibrationPart, lookup: ThresholdLookup, has_teacher: bool, uses_servers: bool
 ) -> None:
     """Raise `ValueError` unless a recipe's calibration measures the threshold.
 

@@ -27,14 +27,13 @@ def own_tasks() -> tuple[str, ...]:
     return tuple(sorted(path.stem for place in TASK_FOLDERS for path in place.rglob(f"{OURS}*.yaml")))
 
 
-def require_task(name: str, task: str | None) -> None:
+def require_task(task: str | None) -> None:
     """Raise `ValueError` for a task whose name is one of ours and that we do not have.
 
     Others are lm_eval's own or the user's; only lm_eval knows them.
 
     Args:
-        name: of the setting.
-        task: the task; None where the setting is left out.
+        task: the setting `task`; None where it is left out.
     """
     if task is not None and task.startswith(OURS) and task not in own_tasks():
-        raise ValueError(f"{name}: there is no task {task!r}{suggestion(task, own_tasks())}")
+        raise ValueError(f"task: there is no task {task!r}{suggestion(task, own_tasks())}")

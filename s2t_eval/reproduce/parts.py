@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_origin, get_type_hi
 from s2t_eval.method_table import Delimiter, StepScoreName
 from s2t_eval.methods.tah.settings import DeciderSettings, LoopedSettings
 from s2t_eval.pipelines.settings import CollectionSettings, StepCalibration
-from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, RATE, Range, require_ranges
+from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, FIRING_RATE, RATE, require_ranges
 from s2t_eval.report.benchmarks import DEV
 from s2t_eval.reproduce.names import require_task
 from s2t_eval.selection.router_size import RouterSize
@@ -30,7 +30,6 @@ from s2t_eval.training.settings import LoopSettings, Precision
 from s2t_eval.training.tah.settings import DecisionSettings, DepthSettings, TahLoopSettings
 
 Part = TypeVar("Part")
-FIRES = Range("a rate above 0, at most 1 (every step)", 0, 1, without=(0,))
 OF_A_SCAN = {
     "tau": "give the rates as the choice's own `tau`",
     "threshold": "leave it out: a default has a rate",
@@ -98,12 +97,6 @@ def _named_settings(part: object, names: Container[str]) -> dict[str, Any]:
     }
 
 
-def require_choice(name: str, value: str | None, known: tuple[str, ...]) -> None:
-    """Raise `ValueError` unless a value is None or one of the known ones."""
-    if value is not None and value not in known:
-        raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Problems:
     """Problems of a task's training split, or of a data set.
@@ -132,7 +125,7 @@ class Problems:
             raise ValueError(
                 "system_instruction: it is of data; a task has its own, or the recipe's prompt's"
             )
-        require_task("task", self.task)
+        require_task(self.task)
         require_ranges(self, limit=AT_LEAST_1, skip=AT_LEAST_0)
 
 
@@ -351,7 +344,7 @@ class ChoicePart:
 
     def __post_init__(self) -> None:
         require_ranges(self, limit=AT_LEAST_1)
-        require_task("task", self.task)
+        require_task(self.task)
         if not self.task.endswith(DEV):
             raise ValueError(
                 "task: settings are chosen on development problems alone, of a task whose name ends in "
@@ -363,4 +356,4 @@ class ChoicePart:
         if len(self.tau) < 2:
             raise ValueError(f"tau: expected at least two rates to choose from, got {list(self.tau)}")
         for tau in self.tau:
-            FIRES.require("tau", tau)
+            FIRING_RATE.require("tau", tau)

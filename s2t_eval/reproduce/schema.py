@@ -9,7 +9,7 @@ from typing import Any
 
 from s2t_eval.method_table import BACKENDS, STOCK
 from s2t_eval.pipelines.settings import Source, has_no_examples
-from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, SEED, require_ranges
+from s2t_eval.ranges import AT_LEAST_0, AT_LEAST_1, SEED, require_choice, require_ranges
 from s2t_eval.reproduce.names import own_tasks, require_task
 from s2t_eval.reproduce.parts import (
     CalibrationPart,
@@ -21,7 +21,6 @@ from s2t_eval.reproduce.parts import (
     RouterPart,
     SelectorPart,
     TahPart,
-    require_choice,
 )
 from s2t_eval.reproduce.servers import Servers
 
@@ -152,7 +151,7 @@ class TaskPart:
     limit_of_each: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        require_task("task", self.task)
+        require_task(self.task)
         require_ranges(self, limit=AT_LEAST_1)
         named = [self.limit is not None, self.documents is not None, bool(self.limit_of_each)]
         if sum(named) > 1:

@@ -27,6 +27,11 @@ class Sums(NamedTuple):
     weighted: Tensor
     """of w * (logit - largest)"""
 
+    @property
+    def log_total(self) -> Tensor:
+        """log of the sum of exp(logit), [batch]."""
+        return self.total.log() + self.largest
+
 
 def sums(logits: Tensor) -> Sums:
     """Sums of logits [batch, vocab], a few rows at a time."""
@@ -103,7 +108,7 @@ class Step:
     @property
     def log_total(self) -> Tensor:
         """log of the sum of exp(logits), [batch, 1]: logits minus this are log-probabilities."""
-        return (self.sums.total.log() + self.sums.largest)[:, None]
+        return self.sums.log_total[:, None]
 
 
 class StepView(Protocol):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from s2t_eval.method_table import TRIGGER_NAMES
+from s2t_eval.ranges import require_choice
 from s2t_eval.selection.router import Router, step_features
 from s2t_eval.selection.step import StepView
 
@@ -244,6 +245,7 @@ def make_trigger(
     Raises:
         ValueError: an unknown name, or no router for "router".
     """
+    require_choice("trigger", name, TRIGGER_NAMES)
     if name == "router":
         if router is None:
             raise ValueError(
@@ -264,6 +266,4 @@ def make_trigger(
         "position": PositionTrigger(),
         "random": RandomTrigger(),
     }
-    if name not in local:
-        raise ValueError(f"trigger: expected one of {', '.join(TRIGGER_NAMES)}, got {name!r}")
     return local[name]

@@ -82,7 +82,7 @@ class Checkpoints:
         parameters: Mapping[str, nn.Parameter],
         optimizer: torch.optim.Optimizer,
         scheduler: torch.optim.lr_scheduler.LRScheduler,
-        scaler: torch.amp.GradScaler | None = None,
+        scaler: torch.amp.GradScaler | None,
     ) -> None:
         self.folder = folder
         self.identity = identity

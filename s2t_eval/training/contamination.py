@@ -81,7 +81,7 @@ def require_no_overlap(overlap: Mapping[int, str], total: int, advice: str) -> N
     Args:
         overlap: number of a problem -> benchmark, as of `find_overlap`.
         total: number of problems that were checked.
-        advice: what the message tells the user to do.
+        advice: what the message advises the user to do.
     """
     if not overlap:
         return

@@ -180,7 +180,7 @@ def generate_texts(
     kind: str,
     record: Callable[[LabelledProblem, Result], dict[str, Tensor]],
     advance: Advance,
-    on_round: OnRound | None = None,
+    on_round: OnRound | None,
 ) -> None:
     """Generate the texts of all problems that have no file of a kind yet, in groups, and save each.
 

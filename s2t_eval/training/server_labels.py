@@ -32,7 +32,7 @@ def generate_rollouts_on_servers(
     problems: Sequence[LabelledProblem],
     work: CollectionFolder,
     advance: Advance,
-    on_round: OnRound | None = None,
+    on_round: OnRound | None,
 ) -> None:
     """Generate the student's greedy texts of all problems that have no rollout yet, and save them.
 

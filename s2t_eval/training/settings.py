@@ -16,6 +16,7 @@ from s2t_eval.ranges import (
     SEED,
     SHARE,
     Range,
+    require_choice,
     require_ranges,
     require_unused,
 )
@@ -102,9 +103,8 @@ class LoopSettings:
             snapshots=AT_LEAST_2,
             seed=SEED,
         )
-        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
+        require_choice("schedule", self.schedule, SCHEDULES)
+        require_choice("precision", self.precision, PRECISIONS)
         if not self.average_last:
             require_unused(self, ["snapshots"], "average_last=0")
         _require_trackers(self.log_with)

@@ -26,7 +26,7 @@ from s2t_eval.evaluation.grading import (
     shared_grader,
 )
 from s2t_eval.evaluation.grading.estimators import majority_at_k, pass_at_k, reported_ks
-from s2t_eval.evaluation.grading.extraction.spans import box_spans
+from s2t_eval.evaluation.grading.extraction.spans import box_spans, find_sentences
 from s2t_eval.evaluation.grading.extraction.statements import find_statements
 from s2t_eval.evaluation.grading.numbers.parsing import format_number, number_values, parse_number
 from tests.evaluation.grader_pairs import NONE, PAIRS, RIGHT, WRONG
@@ -119,9 +119,10 @@ def test_formatted_numbers_parse_to_the_same_value(text: str) -> None:
 def test_boxes_and_statements() -> None:
     boxes = box_spans(r"\boxed{\frac{1}{2}} \fbox{3} \boxed{} \boxed{a\}b} \boxed 7. \boxed{open")
     assert [box.content for box in boxes] == [r"\frac{1}{2}", "3", r"a\}b", "7"]
-    statements = find_statements("The answer is $x$ or so. Answer: 3.5 cm. More.\n#### 9")
+    text = "The answer is $x$ or so. Answer: 3.5 cm. More.\n#### 9"
+    statements = find_statements(text, find_sentences(text))
     assert [statement.phrase for statement in statements] == ["$x$ or so", "3.5 cm", "9"]
-    assert find_statements("The answer is not 5") == []
+    assert find_statements("The answer is not 5", find_sentences("The answer is not 5")) == []
 
 
 def test_truncated_text_has_no_implicit_answer() -> None:

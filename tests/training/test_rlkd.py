@@ -32,7 +32,7 @@ from s2t_eval.training.contamination import question_hash
 from s2t_eval.training.distil.teacher_rollouts import RolloutCost
 from s2t_eval.training.labels import LabelManifest, LabelSet, write_labels
 from s2t_eval.training.rlkd import train as training
-from s2t_eval.training.rlkd.cost import JudgeCost, TeacherCost
+from s2t_eval.training.rlkd.cost import JudgeCost
 from s2t_eval.training.rlkd.llm import LlmStructurer
 from s2t_eval.training.rlkd.problems import RlkdProblem, Text, prepare
 from s2t_eval.training.rlkd.sampling import TextLimits
@@ -372,10 +372,10 @@ def test_abandoned_texts_of_the_teacher_count(labels: Path, tmp_path: Path) -> N
     arguments = ("--rows", "8", "--limit", "1", "--max-held-out", "1", "--unverified")
     with patch.object(SelectionStepper, "emit", note):
         data = prepared(labels, tmp_path / "out", *arguments)
-    expected = TeacherCost(*(sum(column) for column in zip(*tokens.values(), strict=True)))
+    expected = RolloutCost(*(sum(column) for column in zip(*tokens.values(), strict=True)))
     assert data.teacher_cost == expected
     texts = [json.loads(path.read_text()) for path in (tmp_path / "out.training").rglob("0*.json")]
-    assert sum(map(len, texts)) < expected.teacher_generated
+    assert sum(map(len, texts)) < expected.generated
     again = prepared(labels, tmp_path / "out", *arguments)
     assert again.teacher_cost == expected
 

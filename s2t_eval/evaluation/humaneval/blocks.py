@@ -84,7 +84,7 @@ class Block(NamedTuple):
 class Fence(NamedTuple):
     """An opening fence: its delimiter, the positions of the delimiter and of the content, its language.
 
-    `is_rejected` tells whether the line before it calls its content wrong.
+    `is_rejected`: whether the line before it calls its content wrong.
     """
 
     mark: str

@@ -23,6 +23,7 @@ from pathlib import Path
 from s2t_eval.evaluation.sandbox.limits import Limits
 from s2t_eval.evaluation.sandbox.process import SHORTAGE_ERRORS, NotStartedError, SandboxProcess, is_shortage
 from s2t_eval.evaluation.sandbox.seccomp import process_filter
+from s2t_eval.ranges import require_choice
 
 INSIDE = Path(__file__).parent / "inside"
 SCRIPT_MOUNT = "/sandbox"
@@ -145,8 +146,7 @@ def find_isolation() -> Isolation:
         ValueError: `S2T_SANDBOX` has an invalid value.
     """
     choice = os.environ.get("S2T_SANDBOX", "auto")
-    if choice not in CHOICES:
-        raise ValueError(f"S2T_SANDBOX: expected one of {', '.join(CHOICES)}, got {choice!r}")
+    require_choice("S2T_SANDBOX", choice, CHOICES)
     if choice != "none":
         return _bubblewrap()
     if os.environ.get("HF_ALLOW_CODE_EVAL") != "1":

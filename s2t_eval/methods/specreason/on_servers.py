@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from s2t_eval.engine.request import Finish, Request, Result
+from s2t_eval.engine.request import Finish, Request, Result, longest_text
 from s2t_eval.engine.sequence import Sequence
 from s2t_eval.engine.stepper import OnRound
 from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
@@ -22,7 +22,7 @@ from s2t_eval.methods.reasoning_steps import StepEnds
 from s2t_eval.methods.specreason.scores import StepScore, content_of, score_without_content
 from s2t_eval.methods.specreason.stepper import SPECREASON
 from s2t_eval.remote.build import Fleet, LocalModels, Roles
-from s2t_eval.remote.many_texts import decode_texts, longest_text, require_room, settings_beside
+from s2t_eval.remote.many_texts import decode_texts, require_room, settings_beside
 from s2t_eval.remote.protocol import DraftedStep
 from s2t_eval.remote.roles import Teacher, Writer
 from s2t_eval.remote.settings import RemoteSettings

@@ -64,7 +64,7 @@ class SpecReasonStepper:
         ends: when a step is complete.
         score: the teacher's score.
         accept: smallest score of an accepted draft; 0 accepts all drafts, a value above 1 none.
-        also: further scores, recorded without deciding anything; each asks the question of `score` or none.
+        also: further scores, recorded without deciding anything; each has the question of `score` or none.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class SpecReasonStepper:
         ends: StepEnds,
         score: StepScore,
         accept: float,
-        also: abc.Sequence[StepScore] = (),
+        also: abc.Sequence[StepScore],
     ) -> None:
         assert all(other.question in ((), score.question) for other in also)
         self.student = student
@@ -220,7 +220,7 @@ class SpecReasonStepper:
         return [own if len(own) else none for own, none in zip(states, empty, strict=True)]
 
     def _observe(self, seq: StepwiseSequence, states: StepStates) -> None:
-        """Record the scores of a draft: of one without content, those that ask no question about it.
+        """Record the scores of a draft: of one without content, those that have no question.
 
         Raises:
             NonFiniteLogitsError: the teacher's logits are NaN or infinite.
@@ -277,7 +277,7 @@ class SpecReasonDecoder(Scheduler[StepwiseSequence]):
         rows: sequences decoded at once.
         decode: token ids to text, for requests with stop strings.
         answer_of: extracts the answer outside of a text's thoughts, for requests with thoughts.
-        also: further scores, recorded without deciding anything; each asks the question of `score` or none.
+        also: further scores, recorded without deciding anything; each has the question of `score` or none.
     """
 
     def __init__(

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from s2t_eval.models.layer_masks import masks_of_layers
+
 NOWHERE = 1 << 30
 """Position of padding: after every query, so that no query attends to it."""
 
@@ -47,15 +49,10 @@ def layer_masks(
     """
     count = queries.positions.shape[1]
     hidden = only_own[:, None, :] & ~torch.eye(count, dtype=torch.bool, device=only_own.device)
-    masks = {}
-    for kind in set(getattr(config, "layer_types", None) or ["full_attention"]):
-        seen = attention_mask(queries, slots, config.sliding_window if kind == "sliding_attention" else None)
+
+    def mask_of(window: int | None) -> Tensor:
+        seen = attention_mask(queries, slots, window)
         seen[..., -count:] &= ~hidden
-        mask = seen[:, None]
-        if config._attn_implementation == "eager":
-            mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(
-                ~mask, torch.finfo(dtype).min
-            )
-        masks[kind] = mask
-    is_mixed = len(masks) > 1 or "full_attention" not in masks
-    return masks if is_mixed else masks["full_attention"]
+        return seen[:, None]
+
+    return masks_of_layers(config, mask_of, dtype)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from s2t_eval.engine.prefix_cache import common_prefix
-from s2t_eval.engine.request import Request, Result
+from s2t_eval.engine.request import Request, Result, longest_text
 from s2t_eval.engine.runner import ModelRunner
 from s2t_eval.engine.sampling import derive_seed
 from s2t_eval.engine.scheduler import Scheduler, is_out_of_memory
@@ -85,7 +85,7 @@ class TreeDecoder(Scheduler[Sequence]):
             NonFiniteLogitsError: the model's logits are NaN or infinite.
         """
         queue = deque(enumerate(requests))
-        longest = max((len(r.prompt_ids) + r.max_new_tokens for r in requests), default=0)
+        longest = longest_text(requests)
         per_tree = self.settings.most_branches
         rows, active = min(self.rows, per_tree * len(queue)), list[Tree]()
         while queue or active:

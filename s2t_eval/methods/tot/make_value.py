@@ -81,27 +81,27 @@ def make_value(
     if settings.name == "loglik":
         return LikelihoodValue()
 
-    def ask(question: str) -> tuple[int, ...]:
+    def ids_of(question: str) -> tuple[int, ...]:
         return question_ids(tokenizer, question, OPENING, has_chat_template, template_args)
 
     if settings.name == "yes_no":
-        return _yes_no(tokenizer, ask)
+        return _yes_no(tokenizer, ids_of)
     replies = settings.reply_sampler(decode, stop_ids)
     if settings.name == "words":
         _require_spelling(tokenizer, decode, tuple(VERDICTS))
-        return WordsValue(ask(WORDS_QUESTION), replies)
+        return WordsValue(ids_of(WORDS_QUESTION), replies)
     _require_spelling(tokenizer, decode, tuple(map(str, range(1, settings.most_branches + 1))))
     return VoteValue(
         lambda text: tokenizer.encode(text, add_special_tokens=False),
         decode,
-        ask(VOTE_QUESTION),
+        ids_of(VOTE_QUESTION),
         replies,
         settings.most_branches,
         LINES_SHOWN * settings.max_line,
     )
 
 
-def _yes_no(tokenizer: Any, ask: Callable[[str], tuple[int, ...]]) -> YesNoValue:
+def _yes_no(tokenizer: Any, ids_of: Callable[[str], tuple[int, ...]]) -> YesNoValue:
     yes = reply_ids(tokenizer, ("yes", "Yes", "YES"))
     no = reply_ids(tokenizer, ("no", "No", "NO"))
     if set(yes) & set(no):
@@ -109,7 +109,7 @@ def _yes_no(tokenizer: Any, ask: Callable[[str], tuple[int, ...]]) -> YesNoValue
     return YesNoValue(
         tuple(
             Question(
-                ask(text),
+                ids_of(text),
                 *((yes, no) if yes_is_good else (no, yes)),
             )
             for text, yes_is_good in FORMS

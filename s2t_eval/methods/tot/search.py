@@ -98,8 +98,8 @@ class BreadthFirst:
     @property
     def parents(self) -> Sequence[Node]:
         """The beam, unless the search has ended."""
-        is_deepest = self.depth is not None and self.level >= self.depth
-        return [] if is_deepest or len(self.complete) >= self.beam else self.unfinished
+        has_ended = _is_deepest(self.level, self.depth) or len(self.complete) >= self.beam
+        return [] if has_ended else self.unfinished
 
     def add(self, children: Sequence[Node]) -> int:
         """Keep the best continuations; the complete ones among them leave the beam."""
@@ -153,8 +153,7 @@ class DepthFirst:
 
     def _is_for_stack(self, node: Node) -> bool:
         """Whether it is complete or can be continued."""
-        is_deepest = self.depth is not None and node.depth >= self.depth
-        return node.is_complete or (node.finish is None and not is_deepest)
+        return node.is_complete or (node.finish is None and not _is_deepest(node.depth, self.depth))
 
     @property
     def best(self) -> Node:
@@ -168,3 +167,8 @@ class DepthFirst:
         complete = [node for node in [*self.stack, *self.abandoned] if node.is_complete]
         candidates = complete or self.stack[-1:] or self.abandoned
         return max(candidates, key=lambda node: node.value)
+
+
+def _is_deepest(num_lines: int, depth: int | None) -> bool:
+    """Whether solutions of so many lines get no further one; a `depth` of None is no limit."""
+    return depth is not None and num_lines >= depth

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from s2t_eval.method_table import DISTIL_METHODS, DistilMethod
 from s2t_eval.models.lora_settings import LoraSettings
-from s2t_eval.ranges import AT_LEAST_1, PART, POSITIVE, Range, require_ranges
+from s2t_eval.ranges import AT_LEAST_1, PART, POSITIVE, Range, require_choice, require_ranges
 
 WITH_BETA = ("jsd", "tsd_kd")
 """Methods whose loss contains a Jensen-Shannon divergence."""
@@ -63,8 +63,7 @@ class DistilSettings(LoraSettings):
 
     def _require_method(self) -> None:
         """Raise `ValueError` for an unknown method, or a beta that it has not or that is out of range."""
-        if self.method not in DISTIL_METHODS:
-            raise ValueError(f"method: expected one of {', '.join(DISTIL_METHODS)}, got {self.method!r}")
+        require_choice("method", self.method, DISTIL_METHODS)
         if self.beta is None:
             return
         if self.method not in WITH_BETA:

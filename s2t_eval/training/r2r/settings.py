@@ -14,6 +14,7 @@ from s2t_eval.ranges import (
     POSITIVE,
     RATE,
     SHARE,
+    require_choice,
     require_ranges,
     require_unused,
 )
@@ -61,8 +62,7 @@ class LabelSettings:
     validate: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.rule not in RULES:
-            raise R2RError(f"rule: expected one of {', '.join(RULES)}, got {self.rule!r}")
+        require_choice("rule", self.rule, RULES, R2RError)
         require_ranges(
             self,
             R2RError,

@@ -77,21 +77,6 @@ class JudgeCost:
             self.seconds += time.perf_counter() - began
 
 
-@dataclass(frozen=True)
-class TeacherCost:
-    """What the references cost that the teacher wrote, before the training begins.
-
-    Args:
-        teacher_generated: tokens of all texts that it wrote, those included that are not used, that were
-            abandoned when the others were enough, or that were written again after an interruption (unless
-            the process was killed).
-        teacher_prefilled: tokens of their prompts; a beginning that prompts share counts in each.
-    """
-
-    teacher_generated: int = 0
-    teacher_prefilled: int = 0
-
-
 SECONDS = tuple(item.name for item in fields(Cost) if item.name.startswith("seconds"))
 
 

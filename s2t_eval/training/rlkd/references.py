@@ -54,7 +54,7 @@ class NeededReferences:
 
 
 class NeededOfSides:
-    """The references that both sides need, as `generate_teacher_rollouts` asks for them.
+    """The references that both sides need, in the form that `generate_teacher_rollouts` takes.
 
     Args:
         sides: what is needed of each side.

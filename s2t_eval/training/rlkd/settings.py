@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from s2t_eval.models.lora_settings import LoraSettings
-from s2t_eval.ranges import AT_LEAST_1, AT_LEAST_2, NOT_NEGATIVE, PART, POSITIVE, require_ranges
+from s2t_eval.ranges import (
+    AT_LEAST_1,
+    AT_LEAST_2,
+    NOT_NEGATIVE,
+    PART,
+    POSITIVE,
+    require_choice,
+    require_ranges,
+)
 from s2t_eval.training.settings import LoopSettings, Schedule
 
 StructurerName = Literal["rule", "llm"]
@@ -96,9 +104,7 @@ class RlkdSettings(LoraSettings):
             ("aggregate", Aggregate),
             ("keep", Keep),
         ):
-            value = getattr(self, name)
-            if value not in get_args(known):
-                raise ValueError(f"{name}: expected one of {', '.join(get_args(known))}, got {value!r}")
+            require_choice(name, getattr(self, name), get_args(known))
         if not self.structure_weight:
             self._require_no_structure()
         if not self.structure_weight + self.correctness_weight:

@@ -17,9 +17,10 @@ from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.engine import ModelRunner, Sampling
 from s2t_eval.engine.stop import Decode
 from s2t_eval.methods.distilled import DistilInfo, save_distilled
+from s2t_eval.training.distil.teacher_rollouts import RolloutCost
 from s2t_eval.training.loop import Loop, Metrics, TrainingResult, autocast, kept_metric
 from s2t_eval.training.processes import write_result
-from s2t_eval.training.rlkd.cost import CostMeter, TeacherCost, total_cost
+from s2t_eval.training.rlkd.cost import CostMeter, total_cost
 from s2t_eval.training.rlkd.grpo import advantages
 from s2t_eval.training.rlkd.model import Group, GroupBatch, RlkdModel, collate
 from s2t_eval.training.rlkd.problems import RlkdError, RlkdProblem, Text
@@ -46,7 +47,7 @@ class TrainingData:
         labels: manifest of the label set that the problems are from.
         teacher: fingerprint of the teacher; empty where the references are the problems' own solutions.
         teacher_name: its name, or what the references are.
-        teacher_cost: of writing the references.
+        teacher_cost: of the references that the teacher wrote before the training begins.
     """
 
     train: Sequence[RlkdProblem]
@@ -57,7 +58,7 @@ class TrainingData:
     labels: dict[str, Any]
     teacher: str
     teacher_name: str
-    teacher_cost: TeacherCost
+    teacher_cost: RolloutCost
 
     def require_problems(self) -> None:
         """Raise `RlkdError` where no problem is left to train on or to evaluate."""
@@ -293,7 +294,12 @@ def _training_record(
         "best_step": result.best_step,
         "stopped_early": result.stopped_early,
         "history": result.history,
-        "cost": {**total_cost(result.history), **asdict(data.teacher_cost), "updates": result.steps},
+        "cost": {
+            **total_cost(result.history),
+            "teacher_generated": data.teacher_cost.generated,
+            "teacher_prefilled": data.teacher_cost.prefilled,
+            "updates": result.steps,
+        },
         "settings": dict(settings),
     }
 

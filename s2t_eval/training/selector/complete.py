@@ -51,7 +51,7 @@ def complete_selector(student: Student, labels: LabelSet, selector: Selector, ou
     routings: dict[str, Routing] = {
         proposer: make_routing(
             student, model.peft, proposer, train, halves, work / f"router-{proposer}", identity,
-            seed=trained["loop"]["seed"],
+            trained["loop"]["seed"],
         )
         for proposer in missing
     }  # fmt: skip

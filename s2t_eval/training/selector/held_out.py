@@ -99,7 +99,7 @@ def split_as_trained(training: Mapping[str, Any], labels: LabelSet) -> tuple[lis
     return train, halves_of_training(training, held_out)
 
 
-def question_fingerprints(texts: Sequence[Trajectory], earlier: str | None = None) -> str:
+def question_fingerprints(texts: Sequence[Trajectory], earlier: str | None) -> str:
     """The questions of these texts, `FINGERPRINT` hex digits each, sorted and joined: a short record.
 
     Args:

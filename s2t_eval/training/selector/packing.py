@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from s2t_eval.models.layer_masks import masks_of_layers
 from s2t_eval.training.selector.items import Item
 
 
@@ -169,15 +170,11 @@ def attention_masks(config: Any, batch: Batch, dtype: torch.dtype) -> Tensor | d
 
     There is one mask for every kind of layer; masks are additive for the eager attention implementation.
     """
-    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
-    masks = {}
-    for kind in layers:
-        mask = batch.attention_mask
-        if kind == "sliding_attention":
-            position = batch.position_ids[:, None]
-            mask = mask & (position[..., :, None] - position[..., None, :] < config.sliding_window)
-        if config._attn_implementation == "eager":
-            additive = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
-            mask = additive.masked_fill(~mask, torch.finfo(dtype).min)
-        masks[kind] = mask
-    return masks if len(layers) > 1 or "full_attention" not in layers else masks["full_attention"]
+
+    def mask_of(window: int | None) -> Tensor:
+        if window is None:
+            return batch.attention_mask
+        position = batch.position_ids[:, None]
+        return batch.attention_mask & (position[..., :, None] - position[..., None, :] < window)
+
+    return masks_of_layers(config, mask_of, dtype)

@@ -63,8 +63,8 @@ def make_routing(
     held_out: HeldOut,
     folder: Path,
     identity: Mapping[str, Any],
+    seed: int,
     trained_router: Router | None = None,
-    seed: int = 0,
 ) -> Routing:
     """Train a proposer's router and measure the thresholds of all triggers.
 
@@ -77,8 +77,8 @@ def make_routing(
             measured on both.
         folder: where the router's checkpoints are written.
         identity: settings of the run; checkpoints of another run are refused.
-        trained_router: a router that was trained on the same texts before; None trains one.
         seed: of the router's first weights and of the order of its texts.
+        trained_router: a router that was trained on the same texts before; None trains one.
     """
     layers: Any = peft.base_model
     student.model.eval()

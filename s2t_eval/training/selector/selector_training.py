@@ -157,7 +157,7 @@ def _train_routers(
     return {
         proposer: make_routing(
             student, model.peft, proposer, train, held_out, work / f"router-{proposer}", identity,
-            trained.get(proposer), seed,
+            seed, trained.get(proposer),
         )
         for proposer in (PROPOSERS if train is not None else ("base",))
     }  # fmt: skip

@@ -15,6 +15,7 @@ from s2t_eval.ranges import (
     PART,
     POSITIVE,
     SHARE,
+    require_choice,
     require_ranges,
     require_unused,
 )
@@ -68,8 +69,7 @@ class SelectorSettings(LoraSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_ranges(self, bins=AT_LEAST_2, temperature=POSITIVE, beta=NOT_NEGATIVE, last_layers=AT_LEAST_1)
-        if self.anchor not in get_args(Anchor):
-            raise ValueError(f"anchor: expected one of {', '.join(get_args(Anchor))}, got {self.anchor!r}")
+        require_choice("anchor", self.anchor, get_args(Anchor))
         if not self.beta and (self.reverse or self.anchor != "text"):
             name = "reverse" if self.reverse else "anchor"
             raise ValueError(f"{name}: with beta 0 there is no regularizer; give a beta, or leave {name} out")

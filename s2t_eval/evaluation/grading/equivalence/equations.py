@@ -7,7 +7,7 @@ from typing import Any
 
 import sympy
 
-from s2t_eval.evaluation.grading.equivalence.numeric import POINTS, equal_values
+from s2t_eval.evaluation.grading.equivalence.numeric import equal_values, positive_points
 from s2t_eval.evaluation.grading.equivalence.parsing import parse_expression
 from s2t_eval.evaluation.grading.equivalence.structure import split_top_level
 
@@ -61,9 +61,8 @@ def _is_constant_ratio(first: Any, second: Any, is_positive: bool = False) -> bo
     """Whether the ratio of two expressions is the same non-zero number at every evaluation point."""
     symbols = sorted(first.free_symbols | second.free_symbols, key=str)
     ratios = []
-    for shift in range(len(POINTS)):
-        values = [sympy.Rational(POINTS[(shift + 2 * index) % 5]) + index for index in range(len(symbols))]
-        ratio = (first / second).subs(dict(zip(symbols, values, strict=True))).evalf(30)
+    for point in positive_points(symbols):
+        ratio = (first / second).subs(point).evalf(30)
         if ratio.is_number and ratio.is_finite:
             ratios.append(ratio)
     if len(ratios) < 3 or ratios[0].is_zero is not False:

@@ -95,7 +95,7 @@ def add_braces(text: str) -> str:
     return "".join(parts) + text[position:]
 
 
-def _argument(text: str, position: int, is_root: bool = False) -> tuple[str, int]:
+def _argument(text: str, position: int, is_root: bool) -> tuple[str, int]:
     """The command argument that begins at a position, and the position after it."""
     while text[position : position + 1].isspace():
         position += 1

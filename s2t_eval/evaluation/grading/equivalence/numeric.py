@@ -7,7 +7,7 @@ compared exactly, and all other values relatively and with all digits before the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import mpmath
@@ -140,12 +140,18 @@ def _points(symbols: list[Any], are_integers: bool) -> Iterator[tuple[dict[Any, 
                 True,
             )
         return
-    for shift in range(len(POINTS)):
-        values = [sympy.Rational(POINTS[(shift + 2 * index) % 5]) + index for index in range(len(symbols))]
-        yield dict(zip(symbols, values, strict=True)), True
+    for shift, point in enumerate(positive_points(symbols)):
+        yield point, True
         for flips in (-1, 1 if shift % 2 else -1):
             signs = [-1 if index % 2 == (shift % 2) or flips < 0 else 1 for index in range(len(symbols))]
-            yield {s: v * sign for s, v, sign in zip(symbols, values, signs, strict=True)}, False
+            yield {s: v * sign for (s, v), sign in zip(point.items(), signs, strict=True)}, False
+
+
+def positive_points(symbols: Sequence[Any]) -> Iterator[dict[Any, Any]]:
+    """Yield points at which every variable has a positive value of its own."""
+    for shift in range(len(POINTS)):
+        values = [sympy.Rational(POINTS[(shift + 2 * index) % 5]) + index for index in range(len(symbols))]
+        yield dict(zip(symbols, values, strict=True))
 
 
 def _evaluate(expression: Any, point: dict[Any, Any], digits: int = WORKING_DIGITS) -> Any | None:

@@ -31,12 +31,12 @@ MISREAD = {"E", "I", "S", "Q", "N", "O", "C", r"\gamma", r"\Gamma", r"\odot", r"
 OTHER_COMMAND = re.compile(r"\\(?:log|sum|prod|int|lim|max|min)(?![a-zA-Z])|\\begin|\\(?!text)[a-zA-Z]+")
 
 
-def encode_symbols(text: str, bare_derivatives: bool = False) -> str:
+def encode_symbols(text: str, bare_derivatives: bool) -> str:
     """Encode every such symbol of a normal form.
 
     Args:
         text: a normal form.
-        bare_derivatives: whether `\\frac{dy}{dt}` is encoded like `y'` and `\\dot y`; by default its
+        bare_derivatives: whether `\\frac{dy}{dt}` is encoded like `y'` and `\\dot y`; otherwise its
             variable is part of the symbol.
     """
     text = DERIVATIVE.sub(lambda m: _encode_derivative(m, bare_derivatives), text)

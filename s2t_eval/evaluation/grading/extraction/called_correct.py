@@ -50,7 +50,7 @@ NOT_NAMES = re.compile(
 """Words before a letter; behind another word, a bare letter is part of a name: `hepatitis B`, `point A`."""
 QUANTITY_BEFORE = re.compile(r"(?:\d|\b(?:value|magnitude|size|amount|probability)\s+of)\s*$", re.I)
 """A number before a letter, its unit: `19.6 J`; or the quantity that it denotes: `the value of B`."""
-OPTION_LABEL = re.compile(r"\b(?:option|choice|answer|letter)\s+[(\[]?$", re.I)
+OPTION_WORD = re.compile(r"\b(?:option|choice|answer|letter)\s+[(\[]?$", re.I)
 ROMAN_NUMERAL = re.compile(r"(?<![A-Za-z])(?:II|III|IV)(?![A-Za-z])")
 OPTION_DOT = re.compile(r"(?:^|[\s*(])[A-J]\.\s[^.]*$")
 PRECEDING_LETTER = re.compile(
@@ -141,7 +141,7 @@ def _letter_before(before: str, has_numerals: bool) -> str | None:
     letter, is_bracketed = match[index].upper(), index == 2 and bool(match[1])
     start = match.start(index)
     label = before[:start]
-    if letter == "I" and OPTION_LABEL.search(label) is None:
+    if letter == "I" and OPTION_WORD.search(label) is None:
         is_subject = not label.strip(" *([") or re.fullmatch(
             r"\W*(?:so|thus|hence|therefore)\W+", label, re.I
         )

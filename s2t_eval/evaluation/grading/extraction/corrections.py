@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import islice
 
+from s2t_eval.evaluation.grading.extraction.option_lists import OPTION_START
 from s2t_eval.evaluation.grading.extraction.spans import Span, find_sentences
 
 WITHDRAWAL = re.compile(
@@ -19,11 +20,8 @@ WITHDRAWAL = re.compile(
 )
 """Words at the start of a sentence, or behind a comma or a dash, by which a reply interrupts itself. A
 `verdict` judges what stands before it, which may be something else than the answer."""
-OPTION_LINE = re.compile(
-    r"^[\s>#*|_-]*(?:\d{1,2}[.)]\s+)?(?:(?:option|choice)\s+)?[(\[]?(?-i:[A-J])(?:\s?[)\].:|*]|\s+[-–—]\s)",
-    re.I,
-)
-"""The label of an option at the start of a line."""
+LABELLED_OPTION = re.compile(rf"{OPTION_START}(?:\s?[)\].:|*]|\s+[-–—]\s)", re.I)
+"""The start of a line with the label of an option, behind which a dash may precede the option's text."""
 OPTION_LETTER = re.compile(r"(?:^|[\s*(])[A-J]$")
 """The end of a sentence behind which the text of its option follows: `The answer is B. Meiosis.`"""
 ERROR = re.compile(
@@ -48,27 +46,24 @@ CONFIRMATION = re.compile(
 MAX_WITHDRAWALS, MAX_LENGTH = 16, 2000
 
 
-def correction_start(
-    text: str, start: int, answer_end: int | None = None, sentences: Sequence[Span] | None = None
-) -> int | None:
+def correction_start(text: str, start: int, answer_end: int, sentences: Sequence[Span]) -> int | None:
     """Return the position behind the words that withdraw an answer; None if it stands.
 
     Args:
         text: the reply.
         start: position of the last stated or boxed answer, behind which the correction is searched.
         answer_end: position at which the answer ends that a mere "This is wrong" may withdraw, if it directly
-            follows the sentence of this answer; None (default) for `start`.
-        sentences: the reply's sentences; None (default) to compute them.
+            follows the sentence of this answer.
+        sentences: the reply's sentences.
 
     Example:
         >>> text = "The answer is 28. Wait, that is wrong: it is 27."
-        >>> text[correction_start(text, 0):]
+        >>> text[correction_start(text, 0, 16, find_sentences(text)):]
         ', that is wrong: it is 27.'
-        >>> correction_start("The answer is 28. Some add 3. That is wrong: it is 31.", 0) is None
+        >>> text = "The answer is 28. Some add 3. That is wrong: it is 31."
+        >>> correction_start(text, 0, 16, find_sentences(text)) is None
         True
     """
-    answer_end = start + 1 if answer_end is None else answer_end
-    sentences = find_sentences(text) if sentences is None else sentences
     for withdrawal in islice(WITHDRAWAL.finditer(text, start), MAX_WITHDRAWALS):
         if withdrawal["verdict"] and not _judges_answer(
             text, withdrawal.start("words"), answer_end, sentences
@@ -85,7 +80,7 @@ def correction_start(
 
 def _judges_answer(text: str, verdict: int, answer_end: int, sentences: Sequence[Span]) -> bool:
     """Whether "This is wrong" at a position judges the answer, not a sentence behind it or another option."""
-    if OPTION_LINE.match(text[text.rfind("\n", 0, verdict) + 1 : verdict]):
+    if LABELLED_OPTION.match(text[text.rfind("\n", 0, verdict) + 1 : verdict]):
         return False
     starts = [sentence.start for sentence in sentences]
     answer, judged = (bisect_right(starts, position) - 1 for position in (answer_end - 1, verdict))

@@ -8,13 +8,9 @@ from s2t_eval.evaluation.grading.extraction.introductions import LIST_MARKER, ST
 from s2t_eval.evaluation.grading.extraction.math_answer import PLACEHOLDER
 from s2t_eval.evaluation.grading.extraction.number_formulas import formula_instead_of_number
 from s2t_eval.evaluation.grading.extraction.number_patterns import REPETITION
-from s2t_eval.evaluation.grading.extraction.number_phrases import (
-    MAX_LENGTH,
-    NumberReading,
-    has_number,
-    last_number,
-    read_number,
-)
+from s2t_eval.evaluation.grading.extraction.number_phrases import has_number, last_number, read_number
+from s2t_eval.evaluation.grading.extraction.number_reading import NumberReading
+from s2t_eval.evaluation.grading.extraction.phrase_trimming import MAX_LENGTH
 from s2t_eval.evaluation.grading.extraction.remarks import is_assessment, strip_filler
 from s2t_eval.evaluation.grading.extraction.reply import Reply
 from s2t_eval.evaluation.grading.extraction.spans import (

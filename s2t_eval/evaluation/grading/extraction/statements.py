@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from s2t_eval.evaluation.grading.extraction.remarks import is_negated, strip_filler
-from s2t_eval.evaluation.grading.extraction.spans import MARKUP_CHARACTERS, Span, find_sentences
+from s2t_eval.evaluation.grading.extraction.spans import MARKUP_CHARACTERS, Span
 
 COPULA = r"""(?:(?:would|must|should|will|shall|can(?:\s+only)?|could(?:\s+only)?|may|might
     |ha(?:s|ve|d)\s+to|needs\s+to
@@ -110,18 +110,18 @@ class Statement(NamedTuple):
         return self.end < len(text) or not text[self.start :].strip(MARKUP_CHARACTERS).endswith(self.phrase)
 
 
-def find_statements(text: str, sentences: Sequence[Span] | None = None) -> list[Statement]:
+def find_statements(text: str, sentences: Sequence[Span]) -> list[Statement]:
     """Return all statements that are not negated, hypothetical, a question or an intermediate step.
 
     Args:
         text: a preprocessed response.
-        sentences: its sentences; None (default) to compute them.
+        sentences: its sentences.
 
     Example:
-        >>> [statement.phrase for statement in find_statements("So the answer is 5 m.")]
+        >>> text = "So the answer is 5 m."
+        >>> [statement.phrase for statement in find_statements(text, find_sentences(text))]
         ['5 m']
     """
-    sentences = find_sentences(text) if sentences is None else sentences
     starts = [part.start for part in sentences]
     candidates = [*_tagged_statements(text), *_inverted_statements(text, sentences)]
     for match in _introductions(text):
@@ -212,7 +212,7 @@ def _inverted_statements(text: str, sentences: Sequence[Span]) -> list[Statement
     return statements[-MAX_STATEMENTS:]
 
 
-def _is_hypothetical(text: str, start: int, verb: str = "") -> bool:
+def _is_hypothetical(text: str, start: int, verb: str) -> bool:
     if HYPOTHETICAL.search(text, max(0, start - 60), start) is not None:
         return True
     if verb == ":" and CHECKED.search(text, max(0, start - 60), start) is not None:

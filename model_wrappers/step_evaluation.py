@@ -10,7 +10,7 @@ from s2t_eval.model_wrappers.base import EngineLM
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
 
 
-class AskingLM(EngineLM):
+class StepEvaluationLM(EngineLM):
     """A backend whose questions have the form of its prompts: turns of a chat template, or plain lines."""
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
