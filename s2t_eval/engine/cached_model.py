@@ -17,6 +17,7 @@ from s2t_eval.engine.compiled_layers import Compile, compiled_forms
 from s2t_eval.engine.kv_cache import KVCache
 from s2t_eval.engine.layer_forms import Forms, forms_enabled, forms_of
 from s2t_eval.engine.layer_split import LayerSplit
+from s2t_eval.engine.out_of_memory import is_out_of_memory
 from s2t_eval.engine.packing import Packed, merged, pack_uncached
 from s2t_eval.engine.pass_results import Counters
 from s2t_eval.engine.prefix_cache import PrefixCache
@@ -39,8 +40,17 @@ logger = logging.getLogger(__name__)
 
 CHECKED_TOKENS = 8
 """Length of the text on which a model is compared with its own forward pass."""
-FOREIGN_ERRORS = (TypeError, ValueError, AttributeError, IndexError, KeyError, NotImplementedError)
-"""What a model's own code raises in the first pass of the engine where it expects other inputs."""
+FOREIGN_ERRORS = (
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+)
+"""What a model's own code raises in the first pass of the engine where it expects other inputs. Of the
+`RuntimeError`s only those of torch's operators are meant, which have no type of their own (`_is_foreign`)."""
 
 
 class CachedModel:
@@ -316,9 +326,17 @@ class CachedModel:
             for start, end in ((0, len(text) // 2), (len(text) // 2, len(text))):
                 hidden = self.forward(pack_uncached([0], [text[:end]], [start], CHECKED_TOKENS))
         except FOREIGN_ERRORS as error:
+            if not _is_foreign(error):
+                raise
             raise UnsupportedModelError(
                 f"{self.name}: {type(self.base).__name__} cannot be decoded by the slot engine: its layers "
                 f"expect other inputs than transformers' attention interface has ({first_line(error)}); use "
                 "--model hf for it"
             ) from error
         return self.head(hidden[-1:])[0]
+
+
+def _is_foreign(error: Exception) -> bool:
+    """Whether an error of the first pass shows that a model expects other inputs than the engine's."""
+    is_of_an_operator = type(error) is RuntimeError and not is_out_of_memory(error)
+    return is_of_an_operator or not isinstance(error, RuntimeError) or isinstance(error, NotImplementedError)

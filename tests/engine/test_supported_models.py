@@ -89,6 +89,31 @@ def test_models_that_fail_in_the_engine_s_pass() -> None:
         list(Decoder(ModelRunner(model, "bloom"), greedy()).run([Request((1, 2), 3)]))
 
 
+def test_a_model_whose_operators_fail_in_the_engine_s_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator's error has no type of its own, and ended in a traceback. Memory that runs out is none."""
+    model = tiny_model("llama", seed=0)
+
+    def reads_whole_texts(
+        layer: torch.nn.Module, inputs: tuple[object, ...], more: dict[str, torch.Tensor]
+    ) -> None:
+        more["hidden_states"][0, :, 0] + torch.zeros(8)
+
+    attention = model.model.layers[1].self_attn
+    hook = attention.register_forward_pre_hook(reads_whole_texts, with_kwargs=True)
+    message = r"^whole: LlamaForCausalLM cannot be decoded .*\(The size of tensor a \(4\) must match"
+    with pytest.raises(UnsupportedModelError, match=message):
+        ModelRunner(model, "whole").allocate(1, 8)
+    hook.remove()
+
+    def exhausts_memory(*arguments: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("out of memory")
+
+    runner = ModelRunner(model, "large")
+    monkeypatch.setattr(runner, "forward", exhausts_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        runner.allocate(1, 8)
+
+
 def test_the_model_s_own_attention_is_back_after_a_pass() -> None:
     model: PreTrainedModel = tiny_model("llama", seed=0)
     before = model.config._attn_implementation
