@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 CHECKED_TOKENS = 8
 """Length of the text on which a model is compared with its own forward pass."""
+NARROW_WINDOW = 2
+"""A window in which that text does not lie, by which it is found whether a model's masks have one."""
 FOREIGN_ERRORS = (
     TypeError,
     ValueError,
@@ -108,6 +110,7 @@ class CachedModel:
         self.cache = KVCache(0, 0)
         self.prefixes = PrefixCache(0)
         self._is_checked = False
+        self._mask_windows: dict[int, int] = {}
         self._kept_split: LayerSplit | None = None
         self._linears: list[nn.Linear] = []
         self._packed: dict[nn.Linear, PackedWeights] = {}
@@ -257,7 +260,7 @@ class CachedModel:
         """`forward` without its counts."""
         for part in packed.segments:
             part.on(self.device)
-        plan = Pass(self.cache, to_device(packed.index, self.device), packed.segments)
+        plan = Pass(self.cache, to_device(packed.index, self.device), packed.segments, self._mask_windows)
         inputs = (
             {"input_ids": to_device(packed.ids, self.device)[None]}
             if embeds is None
@@ -295,9 +298,8 @@ class CachedModel:
     def _check_forward(self) -> None:
         """Refuse a model whose logits in this engine differ from its own (unknown layers, scalings)."""
         text = self._checked_text()
-        ids = torch.tensor(text)
-        with self._forward_context():
-            expected = self.base(input_ids=ids.to(self.device)[None]).logits[0, -1, : self.text_vocab]
+        expected = self._own_logits(text)
+        self._mask_windows = self._windows_of_masks(text, expected)
         self.cache, self.prefixes = KVCache(1, CHECKED_TOKENS), PrefixCache(1)
         try:
             logits = self._checked_logits(text)
@@ -314,6 +316,35 @@ class CachedModel:
                 "scalings that the engine does not implement; use --model hf for it"
             )
         self._is_checked = True
+
+    def _own_logits(self, text: list[int]) -> Tensor:
+        """The logits behind a text, [text_vocab], of the model's own forward pass."""
+        ids = torch.tensor(text)
+        with self._forward_context():
+            logits: Tensor = self.base(input_ids=ids.to(self.device)[None]).logits
+        return logits[0, -1, : self.text_vocab]
+
+    def _windows_of_masks(self, text: list[int], expected: Tensor) -> dict[int, int]:
+        """The window of each sliding layer, if the model's own masks have it.
+
+        Most layers also pass their window to attention. Those of PhiMoE and Qwen2-MoE do not, so that every
+        token attended to the whole text there. Whether masks have it, or it only stands in the configuration,
+        a pass with a narrower one shows: the text of the check is shorter than a window.
+        """
+        window = getattr(self.config, "sliding_window", None)
+        if not isinstance(window, int) or window < 1:
+            return {}
+        self.config.sliding_window = NARROW_WINDOW
+        try:
+            narrow = self._own_logits(text)
+        finally:
+            self.config.sliding_window = window
+        if torch.equal(narrow, expected):
+            return {}
+        kinds = (
+            getattr(self.config, "layer_types", None) or ["sliding_attention"] * self.config.num_hidden_layers
+        )
+        return {layer: window for layer, kind in enumerate(kinds) if kind == "sliding_attention"}
 
     def _checked_logits(self, text: list[int]) -> Tensor:
         """The logits behind a text, [text_vocab], of a second pass that has half of it in the cache alone.
