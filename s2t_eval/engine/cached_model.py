@@ -134,6 +134,10 @@ class CachedModel:
         """Size of the text vocabulary: ids below it can be proposed."""
         return self._lm_head.text_vocab
 
+    def limit_text_vocab(self, size: int) -> None:
+        """Never propose ids from `size` on, which the model beside this one does not have."""
+        self._lm_head.text_vocab = min(self.text_vocab, size)
+
     @property
     def admission_steps(self) -> float:
         """Decode steps that take as long as the pass over a new prompt; 0 where its tokens decide it.
