@@ -316,8 +316,11 @@ def test_stop_tokens_and_strings_end_a_text_where_lockstep_ends_it(
 class Patient(FixedChunks):
     """Verifies all rows together once one of them can neither draft nor wait, or all of them wait."""
 
+    waited = 0
+
     def due(self, chunks: Sequence[Chunk]) -> list[int]:
         is_due = any(chunk.must_verify for chunk in chunks) or all(chunk.has_ended for chunk in chunks)
+        self.waited += is_due and sum(chunk.idle for chunk in chunks)
         return list(range(len(chunks))) if is_due else []
 
 
@@ -336,10 +339,13 @@ def test_what_is_read_while_an_ended_text_waits_leaves_no_trace(
     decoder = Decoder(
         ModelRunner(pair[0]), policy, ModelRunner(pair[1]), rows=4, observe=observe, keep_top=5, verify=50
     )
-    decoder.stepper.schedule = Patient(50)  # type: ignore[union-attr]
+    decoder.stepper.schedule = schedule = Patient(50)  # type: ignore[union-attr]
     found = sorted(decoder.run(asked), key=lambda result: result.index)
     assert_same(found, expected)
     assert discarded(found) > sum(len(result.output_ids) for result in found) / 2
+    # The teacher reads drafts alone, not what a student reads in order to wait.
+    assert teacher_tokens(found) == teacher_tokens(expected) + discarded(found) - schedule.waited
+    assert schedule.waited > 0
     for mine, theirs in zip(found, expected, strict=True):
         assert mine.top_ids is not None and theirs.top_ids is not None
         assert torch.equal(mine.top_ids, theirs.top_ids)
