@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import random
 from collections.abc import Sequence
@@ -557,3 +558,36 @@ def test_a_discarded_draft_may_break(pair: tuple[PreTrainedModel, PreTrainedMode
         runners[role].breaks_behind = unseen  # type: ignore[attr-defined]
         decoder = Decoder(runners[0], policy, runners[1], 4, verify=20)
         assert_same(sorted(decoder.run(asked), key=lambda result: result.index), expected)
+
+
+class Recording(ModelRunner):
+    """A model that notes the tokens of its steps."""
+
+    def __init__(self, model: PreTrainedModel, name: str = "model") -> None:
+        super().__init__(model, name)
+        self.appended: set[int] = set()
+
+    def append(self, tokens: Sequence[int], ids: Tensor | None = None) -> Tensor:
+        self.appended |= set(tokens)
+        return super().append(tokens, ids)
+
+
+def test_states_of_a_discarded_draft_may_be_no_numbers(
+    pair: tuple[PreTrainedModel, PreTrainedModel],
+) -> None:
+    """A row's masked slots are read as far as the longest text, and NaN times a weight of 0 is NaN: the
+    student's keys and values behind a cut, which may overflow in a narrow dtype, ended a run that lockstep
+    completes."""
+    policy = presets.s2t(KlTrigger(), threshold(*pair, KlTrigger(), 0.3))
+    asked = requests()
+    expected = decode(pair[0], policy, asked, pair[1])
+    student = Recording(pair[0])
+    list(Decoder(student, policy, ModelRunner(pair[1]), 4, verify=20).run(asked))
+    seen = {token for request in asked for token in request.prompt_ids}
+    seen |= {token for result in expected for token in result.output_ids}
+    unseen = sorted(set(range(VOCAB)) - seen)
+    assert student.appended & set(unseen), "some discarded draft is no token of a text"
+    overflowing = copy.deepcopy(pair[0])
+    with torch.no_grad():
+        overflowing.get_input_embeddings().weight[unseen] = float("nan")
+    assert_same(decode(overflowing, policy, asked, pair[1], verify=20), expected)
