@@ -47,6 +47,9 @@ class LoadedPair(HarnessRequests):
             )
             self.teacher, self.teacher_fingerprint = loaded.runner, loaded.fingerprint
             self.teacher_tokenizer = loaded.tokenizer
+            # Either may have fewer rows than their common tokenizer has tokens, as Gemma 3's smallest models.
+            self.student.limit_text_vocab(loaded.runner.text_vocab)
+            loaded.runner.limit_text_vocab(self.student.text_vocab)
 
     @property
     def is_teacher_served(self) -> bool:

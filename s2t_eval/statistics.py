@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
@@ -47,9 +47,7 @@ def wilson(hits: int, n: int, confidence: float = 0.95) -> Interval:
     return Interval(float(low), float(high))
 
 
-def clustered_wilson(
-    hits: Sequence[float] | Scores, counts: Sequence[float] | Scores, confidence: float = 0.95
-) -> Interval:
+def clustered_wilson(hits: ArrayLike, counts: ArrayLike, confidence: float = 0.95) -> Interval:
     """Wilson's score interval of a share of steps that come from texts, as fractions.
 
     Steps of one text resemble each other, so the number of steps is divided by the design effect: the

@@ -122,8 +122,8 @@ COUNTS: dict[str, str] = {
     "server_requests": "requests that were sent to servers (`student_url`, `teacher_url`)",
     "deeper_passes": "passes beyond a token's first (`tah`)",
     "discarded_tokens": "tokens that the student wrote ahead of its teacher in vain (`s2t`, `takeover`); "
-    "their cost is in `forwards` and `teacher_tokens`; tokens of rejected steps (`specreason`) "
-    "and of abandoned branches (`tot`)",
+    "their cost is in `forwards`, and in `teacher_tokens` where the teacher read them; tokens of rejected "
+    "steps (`specreason`) and of abandoned branches (`tot`)",
     "drafted_steps": "steps of reasoning that the student drafted (`specreason`), and branches (`tot`)",
     "rejected_steps": "steps among them that were not kept when they were scored",
     "evaluation_tokens": "tokens that a model read in order to score steps: questions about them",

@@ -7,7 +7,7 @@ writes the new keys and values into their slots, and restricts every token to it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -91,11 +91,19 @@ class Segment:
 
 @dataclass
 class Pass:
-    """One forward's plan: where each packed token is written, and what it may attend to."""
+    """One forward's plan: where each packed token is written, and what it may attend to.
+
+    Args:
+        cache: keys and values.
+        index: the flat cache index that each token is written to, [tokens].
+        segments: the tokens.
+        mask_windows: layer -> window, of a model that applies windows by its masks alone.
+    """
 
     cache: KVCache
     index: Tensor
     segments: Sequence[Segment]
+    mask_windows: Mapping[int, int] = field(default_factory=dict)
     _rotation: tuple[object, Rotation] | None = field(default=None, init=False)
 
     def rotation(self, position_embeddings: tuple[Tensor, Tensor]) -> Rotation:
@@ -146,8 +154,9 @@ def slot_attention(
     cache = slots.cache
     layer = cache.write(layer_idx, slots.index, key[0].transpose(0, 1), value[0].transpose(0, 1))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    output = attend_segments(query[0].transpose(0, 1), layer, slots, scale, sliding_window, softcap)
-    return output[None], None
+    window = slots.mask_windows.get(layer_idx) if sliding_window is None else sliding_window
+    output = attend_segments(query[0].transpose(0, 1), layer, slots, scale, window, softcap)
+    return output[None].contiguous(), None  # some models view it in another shape
 
 
 def attend_joined(layer: Any, states: Tensor, kv_heads: int, slots: Pass) -> Tensor:

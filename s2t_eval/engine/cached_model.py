@@ -17,6 +17,7 @@ from s2t_eval.engine.compiled_layers import Compile, compiled_forms
 from s2t_eval.engine.kv_cache import KVCache
 from s2t_eval.engine.layer_forms import Forms, forms_enabled, forms_of
 from s2t_eval.engine.layer_split import LayerSplit
+from s2t_eval.engine.out_of_memory import is_out_of_memory
 from s2t_eval.engine.packing import Packed, merged, pack_uncached
 from s2t_eval.engine.pass_results import Counters
 from s2t_eval.engine.prefix_cache import PrefixCache
@@ -39,8 +40,19 @@ logger = logging.getLogger(__name__)
 
 CHECKED_TOKENS = 8
 """Length of the text on which a model is compared with its own forward pass."""
-FOREIGN_ERRORS = (TypeError, ValueError, AttributeError, IndexError, KeyError, NotImplementedError)
-"""What a model's own code raises in the first pass of the engine where it expects other inputs."""
+NARROW_WINDOW = 2
+"""A window in which that text does not lie, by which it is found whether a model's masks have one."""
+FOREIGN_ERRORS = (
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+)
+"""What a model's own code raises in the first pass of the engine where it expects other inputs. Of the
+`RuntimeError`s only those of torch's operators are meant, which have no type of their own (`_is_foreign`)."""
 
 
 class CachedModel:
@@ -98,6 +110,7 @@ class CachedModel:
         self.cache = KVCache(0, 0)
         self.prefixes = PrefixCache(0)
         self._is_checked = False
+        self._mask_windows: dict[int, int] = {}
         self._kept_split: LayerSplit | None = None
         self._linears: list[nn.Linear] = []
         self._packed: dict[nn.Linear, PackedWeights] = {}
@@ -120,6 +133,10 @@ class CachedModel:
     def text_vocab(self) -> int:
         """Size of the text vocabulary: ids below it can be proposed."""
         return self._lm_head.text_vocab
+
+    def limit_text_vocab(self, size: int) -> None:
+        """Never propose ids from `size` on, which the model beside this one does not have."""
+        self._lm_head.text_vocab = min(self.text_vocab, size)
 
     @property
     def admission_steps(self) -> float:
@@ -247,7 +264,7 @@ class CachedModel:
         """`forward` without its counts."""
         for part in packed.segments:
             part.on(self.device)
-        plan = Pass(self.cache, to_device(packed.index, self.device), packed.segments)
+        plan = Pass(self.cache, to_device(packed.index, self.device), packed.segments, self._mask_windows)
         inputs = (
             {"input_ids": to_device(packed.ids, self.device)[None]}
             if embeds is None
@@ -285,9 +302,8 @@ class CachedModel:
     def _check_forward(self) -> None:
         """Refuse a model whose logits in this engine differ from its own (unknown layers, scalings)."""
         text = self._checked_text()
-        ids = torch.tensor(text)
-        with self._forward_context():
-            expected = self.base(input_ids=ids.to(self.device)[None]).logits[0, -1, : self.text_vocab]
+        expected = self._own_logits(text)
+        self._mask_windows = self._windows_of_masks(text, expected)
         self.cache, self.prefixes = KVCache(1, CHECKED_TOKENS), PrefixCache(1)
         try:
             logits = self._checked_logits(text)
@@ -296,14 +312,42 @@ class CachedModel:
             self.counters = Counters()
         scale = expected.float().abs().max()
         error = (logits - expected.float().to(logits.device)).abs().max()
-        limit = 1e-3 if expected.dtype == torch.float32 else 5e-2
-        if not error <= limit * scale and bool(torch.isfinite(scale)):
+        if not error <= _tolerance(expected) and bool(torch.isfinite(scale)):
             raise UnsupportedModelError(
                 f"{self.name}: {type(self.base).__name__} gives other logits through the slot engine "
                 f"(largest difference {error:.3g} at a scale of {scale:.3g}): it has layers or "
                 "scalings that the engine does not implement; use --model hf for it"
             )
         self._is_checked = True
+
+    def _own_logits(self, text: list[int]) -> Tensor:
+        """The logits behind a text, [text_vocab], of the model's own forward pass."""
+        ids = torch.tensor(text)
+        with self._forward_context():
+            logits: Tensor = self.base(input_ids=ids.to(self.device)[None]).logits
+        return logits[0, -1, : self.text_vocab]
+
+    def _windows_of_masks(self, text: list[int], expected: Tensor) -> dict[int, int]:
+        """The window of each sliding layer, if the model's own masks have it.
+
+        Most layers also pass their window to attention. Those of PhiMoE and Qwen2-MoE do not, so that every
+        token attended to the whole text there. Whether masks have it, or it only stands in the configuration,
+        a pass with a narrower one shows: the text of the check is shorter than a window.
+        """
+        window = getattr(self.config, "sliding_window", None)
+        if not isinstance(window, int) or window < 1:
+            return {}
+        self.config.sliding_window = NARROW_WINDOW
+        try:
+            narrow = self._own_logits(text)
+        finally:
+            self.config.sliding_window = window
+        if (narrow - expected).abs().max() <= _tolerance(expected):
+            return {}
+        kinds = (
+            getattr(self.config, "layer_types", None) or ["sliding_attention"] * self.config.num_hidden_layers
+        )
+        return {layer: window for layer, kind in enumerate(kinds) if kind == "sliding_attention"}
 
     def _checked_logits(self, text: list[int]) -> Tensor:
         """The logits behind a text, [text_vocab], of a second pass that has half of it in the cache alone.
@@ -316,9 +360,23 @@ class CachedModel:
             for start, end in ((0, len(text) // 2), (len(text) // 2, len(text))):
                 hidden = self.forward(pack_uncached([0], [text[:end]], [start], CHECKED_TOKENS))
         except FOREIGN_ERRORS as error:
+            if not _is_foreign(error):
+                raise
             raise UnsupportedModelError(
                 f"{self.name}: {type(self.base).__name__} cannot be decoded by the slot engine: its layers "
                 f"expect other inputs than transformers' attention interface has ({first_line(error)}); use "
                 "--model hf for it"
             ) from error
         return self.head(hidden[-1:])[0]
+
+
+def _tolerance(logits: Tensor) -> Tensor:
+    """The largest difference by which rounding may change logits of a pass."""
+    share = 1e-3 if logits.dtype == torch.float32 else 5e-2
+    return share * logits.float().abs().max()
+
+
+def _is_foreign(error: Exception) -> bool:
+    """Whether an error of the first pass shows that a model expects other inputs than the engine's."""
+    is_of_an_operator = type(error) is RuntimeError and not is_out_of_memory(error)
+    return is_of_an_operator or not isinstance(error, RuntimeError) or isinstance(error, NotImplementedError)

@@ -57,6 +57,8 @@ class Chunk:
     """the student may read nothing behind the last token: it is the last within the limit, or was sampled"""
     is_broken: bool = False
     """the student's logits behind the last token are not finite"""
+    is_spoiled: bool = False
+    """the same, or behind what it has read while the row waited: its states there are no numbers"""
 
     @property
     def must_verify(self) -> bool:

@@ -120,6 +120,13 @@ class KVCache:
 
         self._mapped(copy)
 
+    def clear(self, row: int, first: int) -> None:
+        """Overwrite a row's slots from `first` on with zeros, if they hold no numbers (see `_zeros`)."""
+        part = slice(row * self.capacity + first, (row + 1) * self.capacity)
+        for layer in self._layers.values():
+            for states in layer.stored:
+                states[part] = 0
+
     def _mapped(self, function: Callable[[Tensor], Tensor]) -> dict[int, LayerKV]:
         """The layers with a function applied to their memory."""
         return {

@@ -105,8 +105,9 @@ class Usage:
     Where models are on servers, `server_requests` counts the requests to all of them.
     For a looped model (Think-at-Hard), `continued` counts the tokens with further iterations, and
     `deeper_passes` those iterations.
-    Where the teacher verifies in chunks, `discarded_tokens` counts the tokens drafted after a cut or after
-    the end of the text; their cost is part of `forwards` and `teacher_tokens`.
+    Where the teacher verifies in chunks, `discarded_tokens` counts the tokens drafted after a cut, and those
+    that the student read behind the end of the text while the row waited for others. The cost of both is part
+    of `forwards`, that of the former of `teacher_tokens` too.
     Where whole steps of reasoning are drafted or branched (SpecReason, Tree of Thoughts), `discarded_tokens`
     counts those of rejected steps and abandoned branches, `drafted_steps` the steps, `rejected_steps` those
     among them that were not kept when they were scored, and `evaluation_tokens` the tokens that a model read

@@ -148,9 +148,18 @@ class ModelRunner(CachedModel):
                 states[i] = own
         return states
 
-    def truncate(self, row: int, length: int) -> None:
-        """Drop a row's tokens from `length` on; their slots are written anew by what follows."""
+    def truncate(self, row: int, length: int, are_numbers: bool = True) -> None:
+        """Drop a row's tokens from `length` on; their slots are written anew by what follows.
+
+        Args:
+            row: its row.
+            length: tokens that are kept.
+            are_numbers: whether the slots that are dropped hold numbers. Others are cleared: until they are
+                written anew, the masked slots of a row that is shorter than another one are read too.
+        """
         del self.tokens[row][length:]
+        if not are_numbers:
+            self.cache.clear(row, length)
 
     # ---------------------------------------------------------------- whole texts
 

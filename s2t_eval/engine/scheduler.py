@@ -8,6 +8,7 @@ from typing import Generic, NamedTuple
 
 import torch
 
+from s2t_eval.engine.out_of_memory import is_out_of_memory
 from s2t_eval.engine.request import Request, Result, longest_text
 from s2t_eval.engine.stepper import Finished, OnRound, Round, S, Stepper
 from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
@@ -155,13 +156,3 @@ def compact(num: int, finished: abc.Sequence[int]) -> Compaction:
             order[row] = order[last]
         order.pop()
     return Compaction(order, moves)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on a GPU or on the host."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "can't allocate memory" in text or "not enough memory" in text or "out of memory" in text
-    )

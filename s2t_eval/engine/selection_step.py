@@ -233,12 +233,24 @@ class SelectionStepper:
         selector, fired = self.policy.selector, decision.fired
         assert selector is not None
         if isinstance(selector, LocalSelector):
-            return selector.select(decision.candidates, self._evidence(seqs, decision, selector))
+            return self._select_locally(seqs, decision, selector, self._evidence(seqs, decision, selector))
         assert self.teacher is not None
         hidden = self._teacher_hidden[fired] if self.lockstep else self._teacher_prefill(seqs, fired)
         logits = self.teacher.head(hidden)
         require_finite(self.teacher, logits.amax(-1), seqs, fired)
         return selector.select(decision.candidates.to(logits.device), logits)
+
+    def _select_locally(
+        self,
+        seqs: abc.Sequence[Sequence],
+        decision: StepDecision,
+        selector: LocalSelector,
+        evidence: Evidence,
+    ) -> Selection:
+        """Selection by the student's own scores, which are checked: the largest of them may be no number."""
+        selection = selector.select(decision.candidates, evidence)
+        require_finite(self.scorer or self.student, selection.scores.amax(-1), seqs, decision.fired)
+        return selection
 
     def _teacher_prefill(self, seqs: abc.Sequence[Sequence], rows: abc.Sequence[int]) -> Tensor:
         """The teacher's hidden states at the ends of these rows' texts; only uncached tokens are computed."""
@@ -280,7 +292,8 @@ class SelectionStepper:
         hidden = self.student.branch(first, fired, planned)
         others = hidden[num:].view(len(fired), k - 1, hidden.shape[-1])
         lanes = torch.cat([hidden[fired][:, None], others], dim=1)
-        selection = selector.select(candidates, Evidence(decision.log_probs, hidden=lanes))
+        evidence = Evidence(decision.log_probs, hidden=lanes)
+        selection = self._select_locally(seqs, decision, selector, evidence)
         winners = (candidates == selection.picked[:, None]).int().argmax(-1).tolist()
         tokens = record(seqs, decision, selection, self.policy)
         self.student.commit(fired, winners, [tokens[row] for row in fired])

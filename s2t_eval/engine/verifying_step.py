@@ -180,6 +180,7 @@ class VerifyingStepper:
                 chunk.drafts.append(draft)
                 chunk.has_ended = seq.stop.would_finish([*seq.output, *chunk.tokens]) is not None
             chunk.last = None if draft is None else draft.token
+            chunk.is_spoiled |= draft is None
             is_full = len(seq.output) + chunk.rounds >= seq.request.max_new_tokens
             chunk.is_closed = is_full or draft is None or seq.request.sampling is not None
 
@@ -262,8 +263,8 @@ class VerifyingStepper:
             outcomes.append(outcome)
             if finish is not None:
                 finished.append((row, finish))
-            for runner in self.runners:
-                runner.truncate(row, len(seq.ids) - 1)
+            self.student.truncate(row, len(seq.ids) - 1, not chunk.is_spoiled)
+            self.teacher.truncate(row, len(seq.ids) - 1)
             self._chunks[row] = Chunk()
         self.schedule.verified(self.teacher.counters.tokens - before, seconds, outcomes)
         return finished

@@ -138,7 +138,7 @@ class Drafting:
         tokens = draft.unconfirmed
         divergence = steps[-1].divergence
         is_past_warmup = len(seq.output) + len(tokens) > self.policy.warmup_tokens
-        if divergence is not None and divergence > self.policy.trigger_threshold and is_past_warmup:
+        if divergence is not None and self.policy.fires(divergence) and is_past_warmup:
             return True
         if self.is_end is not None and self.is_end(tokens):
             return True

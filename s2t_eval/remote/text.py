@@ -138,7 +138,7 @@ class TextDecoder:
             token = default_token(seq, step)
             divergence = self._divergence(seq, chunk, place)
             is_past_warmup = len(seq.output) >= self.policy.warmup_tokens
-            if is_past_warmup and divergence > self.policy.trigger_threshold:
+            if is_past_warmup and self.policy.fires(divergence):
                 fired = await self._select(pins, seq, chunk, place, divergence)
                 record_step(seq, fired, self.policy)
                 token = fired.picked

@@ -77,6 +77,6 @@ class DivergenceTrigger:
         """Probabilities float32 [batch]."""
         assert step.hidden is not None
         top = step.top_of(self.router.size.num_logits)
-        device = step.hidden.device
+        device = next(self.router.parameters()).device  # the student's layers may be on several
         embedding = self.embed(top.indices[:, 0].to(device))
-        return self.router(step.hidden, embedding, top.values.to(device)).sigmoid()
+        return self.router(step.hidden.to(device), embedding, top.values.to(device)).sigmoid()

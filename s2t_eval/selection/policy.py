@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
+
+import torch
 
 from s2t_eval.selection.scores import Score
 from s2t_eval.selection.selectors import LocalSelector, TakeoverSelector, TeacherSelector
@@ -48,6 +51,18 @@ class Policy:
             raise ValueError("trigger_threshold: expected a number, got nan")
         if self.selector is None and self.trigger.name != "never":
             raise ValueError(f"policy {self.name}: trigger {self.trigger.name!r} needs a selector")
+
+    def fires(self, divergence: float) -> bool:
+        """Whether a step behind the warm-up tokens fires, as where a whole batch is compared: in float32.
+
+        Args:
+            divergence: of the step, a float32 number.
+        """
+        return divergence > self._float32_threshold
+
+    @cached_property
+    def _float32_threshold(self) -> float:
+        return float(torch.tensor(self.trigger_threshold, dtype=torch.float32))
 
     @property
     def needs_teacher(self) -> bool:

@@ -77,7 +77,8 @@ class ResidualScore:
     def score(self, evidence: Evidence) -> Tensor:
         """Log-probability plus learned correction."""
         assert evidence.hidden is not None
-        return evidence.log_probs + self.readout.score(evidence.hidden)
+        correction = self.readout.score(evidence.hidden)
+        return evidence.log_probs.to(correction.device) + correction
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def with_proposal(scores: Tensor, log_probs: Tensor, proposal_weight: float) -> 
 
     Decoding and every held-out figure rank by this function.
     """
-    return scores + proposal_weight * log_probs if proposal_weight else scores
+    return scores + proposal_weight * log_probs.to(scores.device) if proposal_weight else scores
 
 
 def make_score(form: ScoreForm, weight: Tensor, score_as: ScoreAs, proposal_weight: float = 0.0) -> Score:

@@ -224,7 +224,7 @@ class RouterTrigger:
         log_probs = step.top.values - step.log_total
         entropy = EntropyTrigger().divergence(step)
         features = step_features(step.hidden.to(log_probs.device), log_probs, entropy)
-        odds: Tensor = self.router(features)
+        odds: Tensor = self.router(features.to(self.router.mean.device))
         return odds
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from s2t_eval.engine import Decoder, ModelRunner, Result
+from s2t_eval.engine import Decoder, ModelRunner, NonFiniteLogitsError, Result
 from s2t_eval.methods.selector_adapter import AdapterSwitch
 from s2t_eval.selection import policy as presets
 from s2t_eval.selection.policy import Policy, greedy
@@ -146,6 +147,24 @@ class FirstWins:
 
     def score(self, evidence: Evidence) -> Tensor:
         return -torch.arange(evidence.log_probs.shape[-1]).expand_as(evidence.log_probs).float()
+
+
+def test_scores_that_are_no_numbers_end_the_run(student: PreTrainedModel) -> None:
+    """An adapter that overflows in a narrow dtype gives states that are no numbers. NaN counts as the largest
+    score, so that candidate was picked at every fired step, without an error: the plain student, which
+    writes, has numbers. In branches of its own the student's last token could be such a one."""
+    peft = adapted(student)
+    with torch.no_grad():
+        for name, weight in peft.named_parameters():
+            if "lora_B" in name:
+                weight.fill_(math.nan)
+    policy = presets.s2t_local(ALWAYS, 0.0, LookaheadScore(readout(student)), top_k=3)
+    with pytest.raises(NonFiniteLogitsError, match=r"^scorer: logits are not finite at step 0 of request"):
+        pps(peft, policy)
+    overflowing = LookaheadScore(Readout(torch.full((4, student.config.hidden_size), math.inf)))
+    policy = presets.s2t_local(ALWAYS, 0.0, overflowing, top_k=3)
+    with pytest.raises(NonFiniteLogitsError, match=r"^student: logits are not finite at step 0 of request"):
+        list(Decoder(ModelRunner(student, "student"), policy).run(requests(1)))
 
 
 def test_preferring_the_first_candidate_is_greedy(student: PreTrainedModel) -> None:

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
     BloomConfig,
     BloomForCausalLM,
     Gemma3TextConfig,
@@ -29,7 +31,7 @@ from s2t_eval.engine import Decoder, ModelRunner, Request, UnsupportedModelError
 from s2t_eval.engine.attention import slot_attention_enabled
 from s2t_eval.engine.support import check_supported, require_length
 from s2t_eval.selection.policy import greedy
-from tests.twins import generate_greedy, outputs, tiny_model
+from tests.twins import generate_greedy, logits_after, outputs, prompts, tiny_model
 
 SHAPE = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
 HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1}
@@ -87,6 +89,61 @@ def test_models_that_fail_in_the_engine_s_pass() -> None:
     )
     with pytest.raises(UnsupportedModelError, match=message):
         list(Decoder(ModelRunner(model, "bloom"), greedy()).run([Request((1, 2), 3)]))
+
+
+def test_a_model_whose_operators_fail_in_the_engine_s_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator's error has no type of its own, and ended in a traceback. Memory that runs out is none."""
+    model = tiny_model("llama", seed=0)
+
+    def reads_whole_texts(
+        layer: torch.nn.Module, inputs: tuple[object, ...], more: dict[str, torch.Tensor]
+    ) -> None:
+        more["hidden_states"][0, :, 0] + torch.zeros(8)
+
+    attention = model.model.layers[1].self_attn
+    hook = attention.register_forward_pre_hook(reads_whole_texts, with_kwargs=True)
+    message = r"^whole: LlamaForCausalLM cannot be decoded .*\(The size of tensor a \(4\) must match"
+    with pytest.raises(UnsupportedModelError, match=message):
+        ModelRunner(model, "whole").allocate(1, 8)
+    hook.remove()
+
+    def exhausts_memory(*arguments: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("out of memory")
+
+    runner = ModelRunner(model, "large")
+    monkeypatch.setattr(runner, "forward", exhausts_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        runner.allocate(1, 8)
+
+
+WINDOW = 8
+MIXED = {**SHAPE, **HEADS, "num_hidden_layers": 4, "head_dim": 16, "sliding_window": WINDOW} | {
+    "num_experts": 4,
+    "num_local_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+    "shared_expert_intermediate_size": 16,
+    "use_sliding_window": True,
+    "max_window_layers": 2,
+    "initializer_range": 0.25,
+}
+
+
+@pytest.mark.parametrize("family", ["phimoe", "qwen2_moe", "afmoe", "mistral", "llama"])
+def test_windows_of_masks_are_those_of_the_engine(family: str) -> None:
+    """Layers of PhiMoE and Qwen2-MoE do not pass their window to attention: beyond it every token attended to
+    the whole text, and texts were others without an error. A Llama has none, whatever its configuration says;
+    layers of AFMoE view what attention returns, which failed."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(family, **MIXED)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config).eval()
+    requests = [Request(tuple(token % 64 for token in prompt), 16) for prompt in prompts(3)]
+    results = sorted(Decoder(ModelRunner(model), greedy()).run(requests), key=lambda result: result.index)
+    for result in results:
+        prompt = result.request.prompt_ids
+        texts = [[*prompt, *result.output_ids[:step]] for step in range(16)]
+        assert result.output_ids == [int(logits_after(model, text).argmax()) for text in texts]
+    assert max(len(request.prompt_ids) for request in requests) > 2 * WINDOW
 
 
 def test_the_model_s_own_attention_is_back_after_a_pass() -> None:

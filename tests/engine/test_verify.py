@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import random
 from collections.abc import Sequence
@@ -316,8 +317,11 @@ def test_stop_tokens_and_strings_end_a_text_where_lockstep_ends_it(
 class Patient(FixedChunks):
     """Verifies all rows together once one of them can neither draft nor wait, or all of them wait."""
 
+    waited = 0
+
     def due(self, chunks: Sequence[Chunk]) -> list[int]:
         is_due = any(chunk.must_verify for chunk in chunks) or all(chunk.has_ended for chunk in chunks)
+        self.waited += is_due and sum(chunk.idle for chunk in chunks)
         return list(range(len(chunks))) if is_due else []
 
 
@@ -336,10 +340,13 @@ def test_what_is_read_while_an_ended_text_waits_leaves_no_trace(
     decoder = Decoder(
         ModelRunner(pair[0]), policy, ModelRunner(pair[1]), rows=4, observe=observe, keep_top=5, verify=50
     )
-    decoder.stepper.schedule = Patient(50)  # type: ignore[union-attr]
+    decoder.stepper.schedule = schedule = Patient(50)  # type: ignore[union-attr]
     found = sorted(decoder.run(asked), key=lambda result: result.index)
     assert_same(found, expected)
     assert discarded(found) > sum(len(result.output_ids) for result in found) / 2
+    # The teacher reads drafts alone, not what a student reads in order to wait.
+    assert teacher_tokens(found) == teacher_tokens(expected) + discarded(found) - schedule.waited
+    assert schedule.waited > 0
     for mine, theirs in zip(found, expected, strict=True):
         assert mine.top_ids is not None and theirs.top_ids is not None
         assert torch.equal(mine.top_ids, theirs.top_ids)
@@ -551,3 +558,36 @@ def test_a_discarded_draft_may_break(pair: tuple[PreTrainedModel, PreTrainedMode
         runners[role].breaks_behind = unseen  # type: ignore[attr-defined]
         decoder = Decoder(runners[0], policy, runners[1], 4, verify=20)
         assert_same(sorted(decoder.run(asked), key=lambda result: result.index), expected)
+
+
+class Recording(ModelRunner):
+    """A model that notes the tokens of its steps."""
+
+    def __init__(self, model: PreTrainedModel, name: str = "model") -> None:
+        super().__init__(model, name)
+        self.appended: set[int] = set()
+
+    def append(self, tokens: Sequence[int], ids: Tensor | None = None) -> Tensor:
+        self.appended |= set(tokens)
+        return super().append(tokens, ids)
+
+
+def test_states_of_a_discarded_draft_may_be_no_numbers(
+    pair: tuple[PreTrainedModel, PreTrainedModel],
+) -> None:
+    """A row's masked slots are read as far as the longest text, and NaN times a weight of 0 is NaN: the
+    student's keys and values behind a cut, which may overflow in a narrow dtype, ended a run that lockstep
+    completes."""
+    policy = presets.s2t(KlTrigger(), threshold(*pair, KlTrigger(), 0.3))
+    asked = requests()
+    expected = decode(pair[0], policy, asked, pair[1])
+    student = Recording(pair[0])
+    list(Decoder(student, policy, ModelRunner(pair[1]), 4, verify=20).run(asked))
+    seen = {token for request in asked for token in request.prompt_ids}
+    seen |= {token for result in expected for token in result.output_ids}
+    unseen = sorted(set(range(VOCAB)) - seen)
+    assert student.appended & set(unseen), "some discarded draft is no token of a text"
+    overflowing = copy.deepcopy(pair[0])
+    with torch.no_grad():
+        overflowing.get_input_embeddings().weight[unseen] = float("nan")
+    assert_same(decode(overflowing, policy, asked, pair[1], verify=20), expected)

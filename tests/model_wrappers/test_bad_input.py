@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 
 from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.engine import ModelRunner, NonFiniteLogitsError, UnsupportedModelError
-from s2t_eval.engine.scheduler import is_out_of_memory
+from s2t_eval.engine.out_of_memory import is_out_of_memory
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.maj8 import MajorityVote
 from s2t_eval.model_wrappers.s2t import SelectToThink

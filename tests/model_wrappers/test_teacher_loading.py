@@ -37,7 +37,7 @@ from s2t_eval.model_wrappers.takeover import Takeover
 from s2t_eval.model_wrappers.teacher import device_of_teacher, teacher_options
 from s2t_eval.models.loading import ModelLoadError
 from s2t_eval.pipelines.calibrate import load_lm
-from tests.harness_helpers import STUDENT, TEACHER, generation, model, prompts, tiny_folder
+from tests.harness_helpers import STUDENT, TEACHER, generation, model, prompts, tiny_folder, tokenizer
 
 REPOSITORY_NAME = "tests/pair"
 HASHES = {"main": "0" * 39 + "1", "older": "0" * 39 + "2"}
@@ -281,3 +281,21 @@ def test_commands_give_the_teacher_its_arguments(
     with pytest.raises(SystemExit):
         cli.main([*command, *source, *teacher])
     assert "teacher_device_map: the model is only spread over devices with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("student_lacks", "teacher_lacks"), [(1, 0), (0, 1)])
+def test_a_token_that_one_of_the_two_lacks_is_never_written(
+    tmp_path: Path, student_lacks: int, teacher_lacks: int
+) -> None:
+    """Gemma 3's tokenizer has a token for images, for which its smallest models have no row and others have
+    one: a teacher could write it, and the student has no embedding of it."""
+    rows = len(tokenizer())
+    student = tiny_folder(tmp_path / "student", 0, rows - student_lacks)
+    teacher = tiny_folder(tmp_path / "teacher", 1, rows - teacher_lacks)
+    lm = Takeover(str(student), teacher=str(teacher), trigger="always", device="cpu", dtype="float32")
+    head = lm.teacher.base.lm_head
+    head.bias = torch.nn.Parameter(torch.zeros(head.out_features))
+    with torch.no_grad():
+        head.bias[rows - 1 - teacher_lacks] = 1000.0
+    lm.generate_until([generation(prompts(1)[0], max_gen_toks=4)], disable_tqdm=True)
+    assert lm.student.text_vocab == lm.teacher.text_vocab == rows - 1

@@ -37,7 +37,7 @@ ANY_STUDENT = {
 OWN_STUDENT = {
     "never": s2t(make_trigger("never"), 0.0),
     "entropy": s2t(make_trigger("entropy"), 1.0),
-    "position": takeover(make_trigger("position"), 0.3),
+    "position": takeover(make_trigger("position"), 0.1),
 }
 """Triggers that read more of a student than servers return."""
 PLAIN = ("random", "always", "never")

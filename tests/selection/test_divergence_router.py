@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from s2t_eval.selection.divergence_router import DivergenceRouter, DivergenceTrigger
+from s2t_eval.selection.router import Router
 from s2t_eval.selection.router_size import RouterSize
 from s2t_eval.selection.step import Step
+from s2t_eval.selection.triggers import RouterTrigger
 
 HIDDEN, VOCAB = 6, 11
 SIZE = RouterSize(width=8, blocks=2, num_logits=4, dropout=0.5)
@@ -65,3 +67,12 @@ def test_the_paper_s_size() -> None:
 def test_sizes_that_do_not_exist(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=rf"^{next(iter(wrong))}: expected "):
         RouterSize(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_router_reads_a_student_over_several_devices() -> None:
+    """The router is beside the embeddings; the last layer and the head may be on other devices."""
+    router, table = DivergenceRouter(HIDDEN, SIZE).eval().to("meta"), nn.Embedding(VOCAB, HIDDEN).to("meta")
+    step = Step(torch.randn(5, VOCAB), None, lambda: torch.zeros(5), torch.randn(5, HIDDEN))
+    assert DivergenceTrigger(router, table).divergence(step).device.type == "meta"
+    trigger = RouterTrigger(Router(HIDDEN).eval().to("meta"))
+    assert trigger.divergence(step).device.type == "meta"

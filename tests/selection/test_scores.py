@@ -49,6 +49,14 @@ def test_log_odds_stay_finite_where_the_expected_bin_is_one() -> None:
     assert torch.isfinite(Readout(rows, "log_odds").score(states)).all()
 
 
+def test_scores_of_a_student_whose_head_is_on_another_device() -> None:
+    """Over several devices the last layer may be on another one than the head, which is tied to the
+    embeddings: states behind candidates and their log-probabilities could not be added."""
+    evidence = Evidence(torch.zeros(3, 5), hidden=hidden().to("meta"))
+    for score in (ResidualScore(Readout(weight())), WithProposal(LookaheadScore(Readout(weight())), 0.5)):
+        assert score.score(evidence).device.type == "meta"
+
+
 @pytest.mark.parametrize("bins", [2, 9])
 def test_rows_of_zeros_correct_nothing(bins: int) -> None:
     log_probs = torch.tensor([[-0.5, -1.0, -3.0, -4.0, -9.0]]).expand(3, -1)

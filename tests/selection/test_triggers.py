@@ -11,6 +11,7 @@ from torch import Tensor
 
 from s2t_eval.method_table import TRIGGER_NAMES
 from s2t_eval.models.vocabulary import line_ends
+from s2t_eval.selection.policy import s2t
 from s2t_eval.selection.router import Router
 from s2t_eval.selection.step import Step, TextPositions
 from s2t_eval.selection.triggers import (
@@ -112,6 +113,16 @@ def test_line_entropy_is_the_entropy_where_a_line_begins_and_zero_elsewhere() ->
     ):
         expected = [entropy * is_first for entropy, is_first in zip(entropies, begins, strict=True)]
         assert trigger.divergence(at(last, count)).tolist() == expected
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.2, 0.25, 1 / 3, 1e300, -math.inf])
+def test_one_step_fires_as_a_batch_of_them_does(threshold: float) -> None:
+    """The tenth token has the divergence 0.1, in float32 slightly more. A batch is compared in float32, where
+    the threshold 0.1 is the same number; beside a teacher on servers the step fired."""
+    policy = s2t(PositionTrigger(), threshold)
+    for t in range(12):
+        divergence = PositionTrigger().divergence(at([0, 0], [t, t]))
+        assert [policy.fires(value) for value in divergence.tolist()] == (divergence > threshold).tolist()
 
 
 def test_position_is_larger_the_earlier() -> None:

@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from s2t_eval.engine.out_of_memory import is_out_of_memory
 from s2t_eval.engine.prefix_cache import common_prefix
 from s2t_eval.engine.request import Request, Result, longest_text
 from s2t_eval.engine.runner import ModelRunner
 from s2t_eval.engine.sampling import derive_seed
-from s2t_eval.engine.scheduler import Scheduler, is_out_of_memory
+from s2t_eval.engine.scheduler import Scheduler
 from s2t_eval.engine.selection_step import SelectionStepper
 from s2t_eval.engine.sequence import Sequence
 from s2t_eval.engine.stepper import OnRound, Round, greedy_tokens, sampled_tokens
