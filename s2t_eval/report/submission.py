@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils._validators import validate_repo_id
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from s2t_eval.method_table import LENGTH_NAMES
 from s2t_eval.report.benchmarks import benchmark_of
