@@ -128,6 +128,7 @@ def test_where_a_folder_does_not_list_its_questions_a_warning_names_the_source(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     old, rows = without_questions(loaded(selector("direct"))), list(LabelSet.load(labels()))[:20]
+    caplog.clear()  # of what the training of the selector, which other tests share, has said
     assert held_out_trajectories(old, label_set(rows)) == rows
     [line] = [record.getMessage() for record in caplog.records]
     assert "was trained on other problems of s2t_arith, and its folder does not list which" in line
