@@ -434,7 +434,7 @@ def test_teachers_texts_are_resumed_up_to_the_limits(labels: Path, tmp_path: Pat
     resumed = prepared(labels, tmp_path / "out", *arguments)
     assert (resumed.train, resumed.held_out) == (whole.train, whole.held_out)
     # the interrupted group was written again
-    assert resumed.teacher_cost.teacher_generated > whole.teacher_cost.teacher_generated
+    assert resumed.teacher_cost.generated > whole.teacher_cost.generated
     texts = [{path.name: path.read_text() for path in folder.glob("0*.json")} for folder in folders]
     assert texts[0] == texts[1]
     with patch.object(scope["Decoder"], "run", side_effect=AssertionError("a text is written again")):
