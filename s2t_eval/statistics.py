@@ -35,8 +35,8 @@ UNDEFINED = Interval(float("nan"), float("nan"))
 """The interval of figures whose sample shows no variation that could be resampled, such as a single item."""
 
 
-def wilson(hits: int, n: int, confidence: float = 0.95) -> Interval:
-    """Wilson's score interval of a share, as fractions.
+def wilson(hits: float, n: float, confidence: float = 0.95) -> Interval:
+    """Wilson's score interval of a share, as fractions; an effective n is seldom whole.
 
     Raises:
         ValueError: no items, or more hits than items.
@@ -76,8 +76,7 @@ def clustered_wilson(hits: ArrayLike, counts: ArrayLike, confidence: float = 0.9
     independent = share * (1 - share) / n
     between = texts / (texts - 1) * ((hits - share * counts) ** 2).sum() / n**2
     effective = n / max(1.0, between / independent) if independent else n
-    low, high = proportion_confint(share * effective, effective, alpha=1 - confidence, method="wilson")
-    return Interval(float(low), float(high))
+    return wilson(share * effective, effective, confidence)
 
 
 def mcnemar_exact(won: int, lost: int) -> float:

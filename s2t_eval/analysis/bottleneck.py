@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from s2t_eval.analysis.steps import text_numbers
 from s2t_eval.analysis.sufficiency import SHADES
 from s2t_eval.report.figures import Plot, canvas, interval_arms
 from s2t_eval.statistics import Scores, paired_bootstrap, share_of_gain, teacher_gain
@@ -47,7 +48,7 @@ def trigger_or_selection(
         "the teacher": teacher_gain(teacher, teacher.argmax(-1)),
         "the selector": teacher_gain(teacher, scores.argmax(-1)),
     }
-    texts = pd.factorize(steps["benchmark"] + "\0" + steps["problem_id"])[0]
+    texts = text_numbers(steps)
     num_texts = int(texts.max()) + 1
     triggers = [name for name in TRIGGERS if name in steps]
     fires = {(name, tau): _fires(steps[name], tau) for name in triggers for tau in rates}

@@ -107,6 +107,12 @@ def top(steps: pd.DataFrame, all_steps: pd.DataFrame, tau: float) -> pd.DataFram
     return pd.concat(parts, ignore_index=True)
 
 
+def text_numbers(steps: pd.DataFrame) -> npt.NDArray[np.intp]:
+    """The number of each step's text, from 0 in the order of the steps, [steps]; problems of two
+    benchmarks may have one id."""
+    return pd.factorize(steps["benchmark"] + "\0" + steps["problem_id"])[0]
+
+
 def is_top(kl: pd.Series, tau: float, where: str) -> pd.Series:
     """Whether a step's KL is above the quantile 1 - tau of all, [steps].
 

@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from s2t_eval.analysis.gain_shares import gain_share
-from s2t_eval.analysis.steps import is_top
+from s2t_eval.analysis.steps import is_top, text_numbers
 from s2t_eval.analysis.sufficiency import SHADES
 from s2t_eval.report.blocks import Entry
 from s2t_eval.report.figures import Plot, benchmark_labels, canvas, interval_arms
@@ -41,7 +41,7 @@ def trigger_roc(steps: pd.DataFrame, tau: float = 0.05) -> Plot:
         ValueError: no step is positive.
     """
     is_positive = is_top(steps["kl"], tau, "the texts").to_numpy()
-    texts = pd.factorize(steps["benchmark"] + "\0" + steps["problem_id"])[0]
+    texts = text_numbers(steps)
     positives = np.bincount(texts, is_positive)
     rows = []
     with canvas(4.4, 4.0) as (figure, [ax]):

@@ -33,6 +33,7 @@ from s2t_eval.engine.transfer import to_device
 from s2t_eval.models.attention_kernels import without_cudnn_attention
 from s2t_eval.models.cpu_linear import Packed as PackedWeights
 from s2t_eval.models.cpu_linear import fast_products, pack, worthwhile
+from s2t_eval.models.layer_masks import SLIDING
 from s2t_eval.models.lm_head import Best, LMHead, input_device
 from s2t_eval.models.loading import first_line
 
@@ -344,10 +345,8 @@ class CachedModel:
             self.config.sliding_window = window
         if (narrow - expected).abs().max() <= _tolerance(expected):
             return {}
-        kinds = (
-            getattr(self.config, "layer_types", None) or ["sliding_attention"] * self.config.num_hidden_layers
-        )
-        return {layer: window for layer, kind in enumerate(kinds) if kind == "sliding_attention"}
+        kinds = getattr(self.config, "layer_types", None) or [SLIDING] * self.config.num_hidden_layers
+        return {layer: window for layer, kind in enumerate(kinds) if kind == SLIDING}
 
     def _checked_logits(self, text: list[int]) -> Tensor:
         """The logits behind a text, [text_vocab], of a second pass that has half of it in the cache alone.
