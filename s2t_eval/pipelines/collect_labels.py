@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ from s2t_eval.training.label_collection import (
     label_rollouts,
     write_label_set,
 )
+from s2t_eval.training.label_reuse import ReusedLabels
 from s2t_eval.training.labels import ENTROPY, LabelManifest
 from s2t_eval.training.server_labels import generate_rollouts_on_servers, label_rollouts_on_servers
 
@@ -85,7 +86,7 @@ def collect_labels(
     Raises:
         OverlapError: there are evaluation problems among the training problems.
         LabelError: the folder holds a finished label set, or an unfinished one of another run: of other
-            models, code, prompts or settings.
+            models, code, prompts or settings; or a set that is to be reused does not fit.
         TrainingDataError: the problems or the teacher's context cannot be used.
         ServerError: a server refuses a request or answers it wrongly.
         ServersUnavailableError: no server answers.
@@ -101,14 +102,28 @@ def collect_labels(
     manifest = _manifest(lm, source, prompting, settings, all_prompts, problems, contexts)
     if lm.selector is not None:
         lm.selector.info.require_prompt(manifest.prompt)
+    reused = _reused(settings.reuse, manifest, problems)
+    if reused.counts:
+        manifest = replace(manifest, data={**manifest.data, "reused": dict(reused.counts)})
     work = unfinished_labels(folder, lm, problems, asdict(manifest), KINDS)
-    with GenerationProgress(len(problems), "Generating rollouts") as progress:
-        _generate(lm, problems, work, progress)
-    with tqdm(total=len(problems), desc="Labelling") as bar:
-        _label(lm, problems, work, bar.update)
-    complete = write_label_set(work, problems, manifest)
+    missing = [problem for problem in problems if problem.problem_id not in reused.texts]
+    if missing:
+        with GenerationProgress(len(missing), "Generating rollouts") as progress:
+            _generate(lm, missing, work, progress)
+        with tqdm(total=len(missing), desc="Labelling") as bar:
+            _label(lm, missing, work, bar.update)
+    complete = write_label_set(work, problems, manifest, reused.texts)
     work.clear()
     return complete
+
+
+def _reused(
+    folders: Sequence[str], manifest: LabelManifest, problems: Sequence[LabelledProblem]
+) -> ReusedLabels:
+    prompts = {
+        problem.problem_id: (problem.request.prompt_ids, problem.teacher_prompt_ids) for problem in problems
+    }
+    return ReusedLabels.load(folders, manifest, prompts)
 
 
 def _generate(
@@ -198,7 +213,15 @@ def _manifest(
         hit_rate={},
         shards={},
         rollouts=_rollouts(lm),
+        dtypes=_dtypes(lm),
     )
+
+
+def _dtypes(lm: SelectionLM) -> dict[str, str]:
+    """The data types of the models that are in this process, by their roles."""
+    is_served = lm.served is not None and lm.served.has_student
+    models = {"student": None if is_served else lm.student, "teacher": lm.teacher}
+    return {role: str(runner.base.dtype) for role, runner in models.items() if runner is not None}
 
 
 def _teacher_name(lm: SelectionLM) -> str:

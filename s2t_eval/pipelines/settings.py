@@ -59,6 +59,8 @@ class CollectionSettings:
             round of training on the selector's own texts. None: the student's greedy texts.
         selector_trigger: trigger of that selector. None: its default.
         selector_tau: rate of that trigger. None: its default.
+        reuse: finished label sets of the same models and prompts with `steps=all`. Problems that they hold
+            are taken over, so that a set can grow or be collected in parts.
     """
 
     tau: float = 0.1
@@ -69,6 +71,7 @@ class CollectionSettings:
     selector: str | None = None
     selector_trigger: str | None = None
     selector_tau: float | None = None
+    reuse: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require_ranges(self, tau=RATE, selector_tau=RATE)

@@ -173,6 +173,7 @@ class LabelsPart:
         selector: str | None = None
         selector_trigger: str | None = None
         selector_tau: float | None = None
+        reuse: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.folder is None) == (self.problems is None):

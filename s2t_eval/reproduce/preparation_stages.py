@@ -51,7 +51,9 @@ def add_labels(stages: StageList, part: parts.LabelsPart, problems: parts.Proble
     """The teacher's scores on texts of these problems, from which selectors and students are trained."""
     output = stages.out / "labels"
     words = _collect_command(stages, part, problems, output)
-    fields = merged_fields(_collect_fields(stages, part, problems), stages.file_fields(part.selector))
+    fields = merged_fields(
+        _collect_fields(stages, part, problems), stages.file_fields(part.selector, *part.reuse)
+    )
     fields |= stages.labelling_fields(words, stages.num_problems(problems), BOTH)
     stages.add(Stage("labels", "collect", output=output, part=asdict(part), **fields), "labels")
 
@@ -81,7 +83,7 @@ def add_round(stages: StageList, name: str, part: parts.RoundPart, seed: int) ->
     stage_name = stages.seeded_name(name, seed)
     output = stages.out / "rounds" / stage_name
     on_own_texts = replace(
-        labels, selector=str(writer.place), selector_trigger=part.trigger, selector_tau=part.tau
+        labels, selector=str(writer.place), selector_trigger=part.trigger, selector_tau=part.tau, reuse=()
     )
     words = _collect_command(stages, on_own_texts, problems, output)
     fields = _collect_fields(stages, labels, problems)

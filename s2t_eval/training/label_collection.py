@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,14 @@ from s2t_eval.engine.stop import AnswerOf, Decode
 from s2t_eval.selection.policy import Policy, greedy
 from s2t_eval.selection.triggers import EntropyTrigger, MarginTrigger, TopEntropyTrigger, Trigger
 from s2t_eval.training.labelling import label_texts
-from s2t_eval.training.labels import LabelError, LabelManifest, non_finite_columns, write_labels
+from s2t_eval.training.labels import (
+    LabelError,
+    LabelManifest,
+    Trajectory,
+    columns_of,
+    non_finite_columns,
+    write_labels,
+)
 
 KINDS = ("rollouts", "labels")
 """Kinds of the files that hold a problem's rollout and its labels."""
@@ -285,21 +292,30 @@ def label_rollouts(
 
 
 def write_label_set(
-    work: CollectionFolder, problems: Sequence[LabelledProblem], manifest: LabelManifest
+    work: CollectionFolder,
+    problems: Sequence[LabelledProblem],
+    manifest: LabelManifest,
+    reused: Mapping[str, Trajectory] | None = None,
 ) -> LabelManifest:
     """Determine the top tau of steps over the whole set, and write shards and manifest.
 
     Args:
-        work: holds a rollout and labels of every problem.
+        work: holds a rollout and labels of every problem that is not reused, numbered without those.
         problems: all problems, in order.
         manifest: models, data and settings; counts, hit rates and shards are filled in here.
+        reused: id of a problem -> its labelled text of another set, with candidates at every step.
 
     Returns:
         The complete manifest.
     """
-    rows = [
-        _row(problem, work.load("rollouts", i), work.load("labels", i)) for i, problem in enumerate(problems)
-    ]
+    reused = {} if reused is None else reused
+    rows, number = [], 0
+    for problem in problems:
+        if problem.problem_id in reused:
+            rows.append(columns_of(reused[problem.problem_id]))
+            continue
+        rows.append(_row(problem, work.load("rollouts", number), work.load("labels", number)))
+        number += 1
     divergences = np.concatenate([row["kl_student_teacher"] for row in rows])
     threshold = float(np.quantile(divergences, 1 - manifest.tau))
     hits = dict.fromkeys(HIT_RATE_KS, 0)

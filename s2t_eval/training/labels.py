@@ -130,6 +130,8 @@ class LabelManifest:
             None without top steps.
         shards: file name -> number of rows.
         rollouts: the selector with which the texts were written, and its policy; None for greedy texts.
+        dtypes: "student" and "teacher" -> data type of its weights, where they are in this process; None in
+            sets of earlier versions.
     """
 
     student: str
@@ -151,6 +153,7 @@ class LabelManifest:
     shards: dict[str, int]
     format: int = field(default=FORMAT)
     rollouts: dict[str, Any] | None = None
+    dtypes: dict[str, str] | None = None
 
     @property
     def has_exact_entropy(self) -> bool:
@@ -182,7 +185,10 @@ class LabelSet:
     @property
     def hash(self) -> str:
         """Hash of the manifest, which identifies the set in the settings of a training run."""
-        return data_hash([asdict(self.manifest)])
+        content = asdict(self.manifest)
+        if self.manifest.dtypes is None:
+            del content["dtypes"]  # the hash of sets that were made without it
+        return data_hash([content])
 
     @classmethod
     def load(cls, folder: Path) -> LabelSet:
@@ -229,6 +235,11 @@ class LabelSet:
             LabelError: there are too few questions for two sides.
         """
         return split_by_question(self.trajectories, held_out, LabelError)
+
+
+def columns_of(row: Trajectory) -> dict[str, Any]:
+    """The columns of a trajectory in its shard."""
+    return {item.name: getattr(row, item.name) for item in fields(Trajectory) if item.name not in NOT_COLUMNS}
 
 
 def write_labels(folder: Path, manifest: LabelManifest, rows: Sequence[dict[str, Any]]) -> LabelManifest:

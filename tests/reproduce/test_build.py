@@ -163,6 +163,16 @@ def test_a_round_labels_the_same_problems_on_the_texts_of_a_selector() -> None:
     assert "--labels /out/labels" in " ".join(stages["curve_1600"].command)
 
 
+def test_labels_that_are_reused_are_inputs_of_the_collection_alone(tmp_path: Path) -> None:
+    """A round's texts are those of a selector, which no finished set of greedy texts holds."""
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "manifest.json").write_text("{}")
+    stages = stages_of("embedded-search", f"labels.reuse=[{tmp_path / 'part'}]")
+    assert f" --reuse {tmp_path / 'part'} --out /out/labels" in " ".join(stages["labels"].command)
+    assert stages["labels"].files == (tmp_path / "part",)
+    assert "--reuse" not in stages["own_texts"].command and not stages["own_texts"].files
+
+
 def test_a_round_of_half_of_the_problems_labels_the_first_ones() -> None:
     stages = stages_of("embedded-search", "rounds.own_texts.limit=2000")
     assert "--limit 4000" in " ".join(stages["labels"].command)

@@ -213,7 +213,7 @@ def test_only_the_teacher_sees_the_solution(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "differing"),
-    [("context", "data, texts"), ("dtype", "student_dtype, teacher_dtype, dtype")],
+    [("context", "data, texts"), ("dtype", "student_dtype, teacher_dtype, dtype, dtypes")],
 )
 def test_an_unfinished_set_keeps_to_its_contexts_and_dtypes(
     change: str,
