@@ -1,10 +1,11 @@
 """Matrix products of few rows on a CPU, in forms with an efficient kernel.
 
-`F.linear` of a few float32 rows reads the weights several times over. oneDNN reads a copy of them in its own
-order once, with all cores at any number of rows. Where there is no memory for such a copy, the product is
-written as (W x^T)^T, which also reads the weights once: without AVX-512 four rows then take as long as one,
-and a number of rows that the kernel's blocks do not divide takes longer than the next one that they do.
-LOG.md has the figures. Remove when torch's own linear is as fast.
+`F.linear` of a few float32 rows reads the weights several times over, and of bfloat16 rows it brings the
+weights into oneDNN's order at every call. A copy of them in that order is read once, with all cores at any
+number of rows. Where there is no memory for such a copy, a float32 product is written as (W x^T)^T, which
+also reads the weights once: without AVX-512 four rows then take as long as one, and a number of rows that the
+kernel's blocks do not divide takes longer than the next one that they do. LOG.md has the figures. Remove when
+torch's own linear is as fast.
 """
 
 from __future__ import annotations
@@ -27,13 +28,20 @@ HAS_PACKING = torch.backends.mkldnn.is_available() and all(
 )
 """Whether torch has the operators with which its own compiler freezes a linear layer."""
 
+HAS_BFLOAT16 = any(
+    getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("avx512_bf16", "amx_tile")
+)
+"""Whether the processor multiplies bfloat16; emulated products are slow in any order of the weights."""
+
 HAS_AVX512 = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 ROWS = range(7, 49) if HAS_AVX512 else range(2, 129)
-"""Numbers of rows for which the transposed form is faster."""
+"""Numbers of float32 rows for which the transposed form is faster."""
 
-MIN_OUT_FEATURES = 512
-"""With fewer outputs the plain form is faster."""
+MIN_OUT_FEATURES = {torch.float32: 512}
+"""Data type -> fewest outputs for which another form than the plain one is faster."""
+if HAS_PACKING and HAS_BFLOAT16:
+    MIN_OUT_FEATURES[torch.bfloat16] = 128
 
 PACKED_ROWS = range(1, 97)
 """Numbers of rows for which a packed copy of the weights is faster."""
@@ -58,7 +66,7 @@ _packed: WeakKeyDictionary[nn.Linear, Packed] = WeakKeyDictionary()
 
 
 def worthwhile(model: nn.Module) -> list[nn.Linear]:
-    """The plain float32 linears of a model on a CPU for which the transposed form is faster."""
+    """The plain linears of a model on a CPU for which another form is faster; see `MIN_OUT_FEATURES`."""
     return [
         module
         for module in model.modules()
@@ -66,8 +74,8 @@ def worthwhile(model: nn.Module) -> list[nn.Linear]:
         and "forward" not in vars(module)  # hooks of accelerate, which bring offloaded weights
         and not is_traceable_wrapper_subclass(module.weight)  # quantized weights
         and module.weight.device.type == "cpu"
-        and module.weight.dtype == torch.float32
-        and module.out_features >= MIN_OUT_FEATURES
+        and module.weight.dtype in MIN_OUT_FEATURES
+        and module.out_features >= MIN_OUT_FEATURES[module.weight.dtype]
     ]
 
 
@@ -106,6 +114,12 @@ def packed_for(linear: nn.Linear, rows: int, packed: Mapping[nn.Linear, Packed])
     return packed.get(linear) if rows in PACKED_ROWS else None
 
 
+def is_transposed(linear: nn.Linear, rows: int, packed: Mapping[nn.Linear, Packed]) -> bool:
+    """Whether the transposed form is the fastest one of a layer that `worthwhile` returned."""
+    is_float32 = linear.weight.dtype == torch.float32
+    return is_float32 and rows in ROWS and packed_for(linear, rows, packed) is None
+
+
 def fast_products(
     linears: Sequence[nn.Linear], rows: int, packed: Mapping[nn.Linear, Packed]
 ) -> AbstractContextManager[None]:
@@ -115,7 +129,7 @@ def fast_products(
         copy = packed_for(linear, rows, packed)
         if copy is not None:
             chosen.append((linear, partial(packed_linear, linear, copy)))
-        elif rows in ROWS:
+        elif is_transposed(linear, rows, packed):
             chosen.append((linear, partial(transposed_linear, linear)))
     return forwards_replaced(chosen)
 

@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from s2t_eval.models.cpu_linear import (
-    ROWS,
     Packed,
     fast_products,
-    packed_for,
+    is_transposed,
     transposed_product,
     worthwhile,
 )
@@ -101,7 +100,7 @@ class LMHead:
         rows, linears = len(hidden), self.worthwhile
         # The linears in an adapter's wrapper are not the head itself: their product lacks the adapter's part.
         is_plain = linears == [head]
-        if is_plain and rows in ROWS and packed_for(head, rows, self.packed) is None:
+        if is_plain and is_transposed(head, rows, self.packed):
             return column_maxima(transposed_product(head, hidden)[: self.text_vocab])
         with fast_products(linears, rows, self.packed):
             values, ids = head(hidden)[..., : self.text_vocab].max(-1)

@@ -80,6 +80,29 @@ def test_a_packed_layer_is_the_same_product(
 
 
 @needs_packing
+@pytest.mark.parametrize("rows", [1, 5, 64])
+def test_a_packed_layer_in_bfloat16_is_as_exact_as_the_plain_one(rows: int) -> None:
+    """Both sum in float32 and round once; the order of the sum may differ."""
+    linear = nn.Linear(256, 700).bfloat16()
+    states = torch.randn(rows, 256).bfloat16()
+    exact = nn.functional.linear(states.double(), linear.weight.double(), linear.bias.double())
+    [packed] = pack([linear]).values()
+    error, own = (
+        (y.double() - exact).abs().max() for y in (packed_linear(linear, packed, states), linear(states))
+    )
+    assert error <= own + 2**-8 * exact.abs().max()
+
+
+def test_a_layer_in_bfloat16_is_packed_where_the_processor_multiplies_it_and_never_turned() -> None:
+    """At batch 1 a bfloat16 product took twice as long as one of packed weights: they were float32 only."""
+    linear = nn.Linear(8, 600).bfloat16()
+    assert worthwhile(linear) == ([linear] if cpu_linear.HAS_PACKING and cpu_linear.HAS_BFLOAT16 else [])
+    for rows in (1, ROWS.start, ROWS.stop - 1):
+        with fast_products([linear], rows, {}):
+            assert "forward" not in vars(linear)
+
+
+@needs_packing
 def test_weights_that_changed_are_packed_again() -> None:
     """A merge adds to `.data`, which torch does not count as a change; runners share a copy until then."""
     linear = nn.Linear(40, 700)
@@ -101,7 +124,7 @@ def test_a_merged_adapter_decodes_with_its_weights(
     student: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The runner has packed the plain weights before they change under it."""
-    monkeypatch.setattr(cpu_linear, "MIN_OUT_FEATURES", 1)
+    monkeypatch.setattr(cpu_linear, "MIN_OUT_FEATURES", {torch.float32: 1, torch.bfloat16: 1})
     model = copy.deepcopy(student)
     decoder = Decoder(ModelRunner(model), greedy(), rows=4)
     list(decoder.run(requests(4)))
@@ -114,7 +137,7 @@ def test_a_merged_adapter_decodes_with_its_weights(
 
 def test_texts_are_the_same_either_way(student: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = outputs(decode(student, greedy(), requests(), rows=8))
-    monkeypatch.setattr(cpu_linear, "MIN_OUT_FEATURES", 1)
+    monkeypatch.setattr(cpu_linear, "MIN_OUT_FEATURES", {torch.float32: 1, torch.bfloat16: 1})
     assert worthwhile(ModelRunner(student).body)
     assert outputs(decode(student, greedy(), requests(), rows=8)) == expected
     monkeypatch.setattr(cpu_linear, "HAS_PACKING", False)

@@ -55,7 +55,7 @@ def test_best_tokens_are_those_of_all_logits(
     family: str, dtype: torch.dtype, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Few rows on a CPU, where the product is transposed, low precision, and a soft cap."""
-    monkeypatch.setattr(cpu_linear, "MIN_OUT_FEATURES", 1)
+    monkeypatch.setattr(cpu_linear, "MIN_OUT_FEATURES", {torch.float32: 1, torch.bfloat16: 1})
     lm_head = LMHead(tiny_model(family, seed=0).to(dtype), TEXT_VOCAB)
     hidden = torch.randn(rows, lm_head.width, generator=torch.Generator().manual_seed(0)).to(dtype)
     expected = lm_head.fast_logits(hidden).max(-1)
@@ -72,7 +72,7 @@ def test_best_tokens_of_an_adapted_head_are_those_of_all_its_logits(
     dora: bool, whole: bool, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Greedy took the linear inside peft's wrapper for the head: its texts were those without the adapter."""
-    monkeypatch.setattr(cpu_linear, "MIN_OUT_FEATURES", 1)
+    monkeypatch.setattr(cpu_linear, "MIN_OUT_FEATURES", {torch.float32: 1, torch.bfloat16: 1})
     torch.manual_seed(0)
     model = tiny_model("llama", seed=0)
     targets = {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]} if whole else {}
