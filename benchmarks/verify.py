@@ -43,7 +43,7 @@ def measure(settings: Settings) -> list[Ratio]:
     )
     taus = settings.taus or TAUS
     lengths: tuple[Verify, ...] = (1, *(settings.chunks or CHUNKS), "auto")
-    thresholds = _thresholds(settings, student, teacher, requests, taus)
+    thresholds = thresholds_of(settings, student, teacher, requests, taus)
     decoders = {"greedy": Decoder(student, greedy(), rows=settings.batch)}
     for tau, threshold in zip(taus, thresholds, strict=True):
         for length in lengths:
@@ -78,14 +78,14 @@ def _side(tau: float, length: Verify) -> str:
     return f"{tau} {length}"
 
 
-def _thresholds(
+def thresholds_of(
     settings: Settings,
     student: ClockedModel,
     teacher: ClockedModel,
     requests: Sequence[Request],
     taus: Sequence[float],
 ) -> list[float]:
-    """Quantiles of the divergence over all steps of greedy's texts."""
+    """The threshold of each rate: a quantile of the divergence over all steps of greedy's texts."""
     observing = Decoder(student, greedy(), teacher, settings.batch, observe=[KlTrigger()], verify="auto")
     values = [value for result in observing.run(requests) for value in result.observed[0]]
     quantiles: list[float] = torch.tensor(values).quantile(1 - torch.tensor(taus)).tolist()

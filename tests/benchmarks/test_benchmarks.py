@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import speed
+from benchmarks import gpu, speed
 from benchmarks.branch import with_rate
 from benchmarks.fast_server import fast_server
 from benchmarks.ratios import Ratio, Target, alternate
@@ -219,6 +219,44 @@ def test_servers_are_compared_with_the_student_alone_and_with_the_engine(
     assert labels["target"] == ">= 0.80"
     with pytest.raises(ValueError, match="expected --student-url URL and --teacher-url URL"):
         speed.main(["remote", "--quick"])
+
+
+def test_the_figures_of_a_gpu_have_a_side_with_vllm_servers() -> None:
+    """Only stock `hf` was in the same call as the engine.
+
+    A server that computes nothing stands in: the figure runs, its values mean nothing.
+    """
+    with fast_server() as url:
+        tiny = Settings(new_tokens=4, repeats=1, taus=(0.1,), student_url=url, teacher_url=url)
+        stock, servers = gpu.figures(tiny, batches=(2,), names=("greedy-vs-hf", "vllm"))
+    assert "to hf" in stock["ratios"][0]["name"]
+    greedy, s2t = servers["ratios"]
+    assert greedy["name"] == "greedy, to vLLM servers, tokens/s, batch 2"
+    assert s2t["name"] == "s2t, kl, tau 0.1, to vLLM servers, tokens/s, batch 2"
+    for ratio in (greedy, s2t):
+        details = ratio["details"]
+        assert details["tokens"] == {"engine": 8, "vllm": 8}
+        rates = details["tokens_per_second"]
+        assert ratio["values"] == [rates["engine"][0] / rates["vllm"][0]]
+    assert greedy["details"]["realised_rate"] == {"engine": 0.0, "vllm": 0.0}
+    assert s2t["details"]["realised_rate"]["engine"] > 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--figures", "vllm"],
+        ["--student_url", "http://a:1"],
+        ["--figures", "local", "--teacher_url", "http://a:1"],
+    ],
+)
+def test_a_figure_of_servers_needs_both_addresses(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    with pytest.raises(SystemExit):
+        gpu.main(arguments)
+    assert "expected it with --student_url URL and --teacher_url URL" in capsys.readouterr().err
 
 
 ignore_peft_deprecation = pytest.mark.filterwarnings(
