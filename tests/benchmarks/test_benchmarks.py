@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import gpu, speed
+from benchmarks import gpu, kernels, speed, verify
 from benchmarks.branch import with_rate
 from benchmarks.fast_server import fast_server
 from benchmarks.ratios import Ratio, Target, alternate
@@ -92,6 +92,25 @@ def test_chunks_and_lockstep_decode_the_same_texts(capsys: pytest.CaptureFixture
     assert len({(one["realised_rate"], one["tokens"]) for one in details}) == 1
     assert details[0]["discarded_per_token"] == [0.0]
     assert details[0]["tokens_per_teacher_pass"] == [1.0] < details[1]["tokens_per_teacher_pass"]
+
+
+@pytest.mark.parametrize(("batch", "target"), [(32, "<= 1.00"), (2, None)])
+def test_auto_is_compared_with_lockstep_itself(batch: int, target: str | None) -> None:
+    """The goal at batch 32 is not to be worse than lockstep, and no ratio was between these two."""
+    tiny = Settings(batch=batch, requests=2, new_tokens=4, repeats=1, taus=(0.1,), chunks=(2,))
+    *to_greedy, to_lockstep = [ratio.as_json() for ratio in verify.measure(tiny)]
+    assert to_lockstep["name"] == f"s2t, kl, tau 0.1, verify=auto, to lockstep, batch {batch}"
+    assert to_lockstep["target"] == target
+    lockstep, _, auto = to_greedy
+    assert to_lockstep["values"][0] == pytest.approx(auto["values"][0] / lockstep["values"][0])
+
+
+def test_a_step_may_wait_for_the_device_once() -> None:
+    """Kernels had a target, synchronisations of host and device none."""
+    tiny = Settings(student="random/tiny", batch=2, repeats=1)
+    _, reads = kernels.measure(tiny)
+    assert reads.name.startswith("synchronisations a step, greedy 1 / generate 1")
+    assert reads.target == Target(1.0) and reads.target.is_met(reads.median)
 
 
 @pytest.mark.slow
