@@ -30,7 +30,7 @@ TO_LOCKSTEP = {32: Target(1.0)}
 
 
 def measure(settings: Settings) -> list[Ratio]:
-    """Seconds of decoding a token: S2T's to greedy's at each rate and length of a chunk, auto's to lockstep's.
+    """Seconds of decoding a token: S2T's to greedy's by rate and length of a chunk, and auto's to lockstep's.
 
     The thresholds are quantiles of the divergence over greedy's own texts of the same prompts, so that the
     rates that come out are near those that were wanted.
