@@ -16,6 +16,7 @@ from s2t_eval.report.table import Block, Cell, Table
 NUMBERS = {
     "tokens": "tokens",
     "tokens_per_correct": "generated tokens / correct answer",
+    "computed_per_correct": "computed tokens / correct answer",
     "cut_off": "cut off %",
     "forwards_per_token": "forwards / token",
     "fired": "fired %",
@@ -77,7 +78,8 @@ def efficiency_table(
     notes = [
         "Mean over problems, except for rates. Tokens are generated tokens, those of all samples of a vote "
         "included (in the row of the teacher alone, the teacher's); those for each correct answer include "
-        "discarded drafts and abandoned branches. Cut off is the share of the texts that "
+        "discarded drafts and abandoned branches. Computed tokens are those of student, teacher and scorer, "
+        "prompts included. Cut off is the share of the texts that "
         "ended at the limit of new tokens. Parameters × tokens is summed over student, teacher and scorer, "
         "for all tokens computed, prompts included."
     ]
