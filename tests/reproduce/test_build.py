@@ -254,6 +254,19 @@ def test_the_analysis_of_traces_is_bounded_and_where_the_models_are() -> None:
     assert shorter.parameter_tokens == pytest.approx(stage.work.parameter_tokens * 4 / RESCORED_TEXTS)
 
 
+@pytest.mark.parametrize("name", ["qwen-gsm8k", "qwen-gsm8k-gpu", "paper"])
+def test_the_distilled_student_visits_the_selectors_texts_as_often(name: str) -> None:
+    """Once it had a quarter of a selector's visits; a comment says that they are equal now."""
+    recipe = read_recipe(name).recipe
+
+    def budget(part: SelectorPart | DistilPart) -> tuple[object, ...]:
+        return part.limit, part.epochs, part.held_out, (part.batch_size, part.accumulate), part.rank
+
+    [distilled] = recipe.distilled.values()
+    assert {budget(part) for part in recipe.selectors.values()} == {budget(distilled)}
+    assert all(part.labels is None for part in recipe.selectors.values())  # the labels of the recipe
+
+
 def test_the_search_on_the_real_pair_is_whole() -> None:
     """It was a plan alone: the embedded pair had a recipe of the search, the real one none."""
     recipe = read_recipe("qwen-gsm8k-search").recipe
