@@ -50,7 +50,8 @@ def target_text(ratio: Mapping[str, Any]) -> str:
 
 def _models_of(figures: Iterable[Mapping[str, Any]]) -> tuple[set[str], set[str]]:
     """The students and the teachers of some figures, each with its dtype."""
-    students, teachers = set(), set()
+    students: set[str] = set()
+    teachers: set[str] = set()
     for figure in figures:
         settings = figure["settings"]
         students.add(f"`{settings['student']}`, {settings['dtype']}")

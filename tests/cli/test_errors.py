@@ -104,8 +104,8 @@ def test_commands_do_not_begin_with_a_library_s_notice(
     """On processors with bfloat16 instructions every command, `--plan` and Ctrl-C included, printed a line of
     bitsandbytes first, which peft imports: "Failed to load CPU gemm_4bit_forward from kernels-community"."""
     notices = logging.getLogger(NOTICES_AT_IMPORT)
-    monkeypatch.setattr(notices, "level", logging.NOTSET)
-    notices._cache.clear()  # type: ignore[attr-defined]
+    monkeypatch.setattr(notices, "level", notices.level)  # what it is now comes back afterwards
+    notices.setLevel(logging.NOTSET)
     assert notices.isEnabledFor(logging.WARNING)
 
     @dataclass(frozen=True, kw_only=True)
