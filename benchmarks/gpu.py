@@ -117,7 +117,8 @@ def _figure(name: str, measure: Callable[[Settings], list[Ratio]], settings: Set
         print(ratio, file=sys.stderr, flush=True)
     if settings.device == "cuda":
         torch.cuda.empty_cache()
-    return {"figure": name, "settings": asdict(settings), "ratios": [ratio.as_json() for ratio in ratios]}
+    shown = replace(settings, student_url=None, teacher_url=None)  # files that are kept name no hosts
+    return {"figure": name, "settings": asdict(shown), "ratios": [ratio.as_json() for ratio in ratios]}
 
 
 if __name__ == "__main__":

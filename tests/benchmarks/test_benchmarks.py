@@ -249,6 +249,7 @@ def test_the_figures_of_a_gpu_have_a_side_with_vllm_servers() -> None:
         tiny = Settings(new_tokens=4, repeats=1, taus=(0.1,), student_url=url, teacher_url=url)
         stock, servers = gpu.figures(tiny, batches=(2,), names=("greedy-vs-hf", "vllm"))
     assert "to hf" in stock["ratios"][0]["name"]
+    assert url not in str(servers), "a file that is kept would name a host"
     greedy, s2t = servers["ratios"]
     assert greedy["name"] == "greedy, to vLLM servers, tokens/s, batch 2"
     assert s2t["name"] == "s2t, kl, tau 0.1, to vLLM servers, tokens/s, batch 2"
