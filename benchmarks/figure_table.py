@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from benchmarks.markdown_table import markdown_table
@@ -11,6 +11,8 @@ from benchmarks.speed_table import spread
 
 GOAL = "the project's own goal"
 HEAD = ("figure", "measured", "n", GOAL)
+WITH_TEACHER = ("labelling", "lockstep", "remote", "remote-labels", "verify", "vllm")
+"""Figures that load a teacher, or have one on servers."""
 
 
 def figure_table(content: Mapping[str, Any]) -> str:
@@ -23,15 +25,18 @@ def figure_table(content: Mapping[str, Any]) -> str:
         ValueError: figures of several models or dtypes: they belong into several tables.
     """
     figures = content.get("figures", [content])
-    captions = {_models_text(figure["settings"]) for figure in figures}
-    if len(captions) != 1:
-        raise ValueError(f"expected figures of the same models and dtype, got {sorted(captions)}")
+    students, teachers = _models_of(figures)
+    if len(students) != 1 or len(teachers) > 1:
+        raise ValueError(
+            f"expected figures of the same models and dtype, got {', '.join(sorted(students | teachers))}"
+        )
     rows = [
         [ratio["name"], spread(ratio["values"]), str(ratio["n"]), target_text(ratio)]
         for figure in figures
         for ratio in figure["ratios"]
     ]
-    caption = f"{captions.pop()}; {Machine(**content['machine'])} (median, smallest and largest):"
+    models = " and ".join([*students, *teachers])
+    caption = f"{models}; {Machine(**content['machine'])} (median, smallest and largest):"
     return f"{caption}\n\n{markdown_table(HEAD, rows)}"
 
 
@@ -43,5 +48,13 @@ def target_text(ratio: Mapping[str, Any]) -> str:
     return bound if ratio["is_met"] else f"{bound}: **missed**"
 
 
-def _models_text(settings: Mapping[str, Any]) -> str:
-    return f"`{settings['student']}` and `{settings['teacher']}`, {settings['dtype']}"
+def _models_of(figures: Iterable[Mapping[str, Any]]) -> tuple[set[str], set[str]]:
+    """The students and the teachers of some figures, each with its dtype."""
+    students: set[str] = set()
+    teachers: set[str] = set()
+    for figure in figures:
+        settings = figure["settings"]
+        students.add(f"`{settings['student']}`, {settings['dtype']}")
+        if figure["figure"] in WITH_TEACHER:
+            teachers.add(f"`{settings['teacher']}`, {settings['dtype']}")
+    return students, teachers

@@ -2,8 +2,11 @@
 
     python -m benchmarks.gpu --json gpu.json            # bfloat16, batches of 1, 64 and 256; minutes
     python -m benchmarks.gpu --student FOLDER --teacher FOLDER --data gsm8k.jsonl --batches 1 64
+    python -m benchmarks.gpu --student FOLDER --teacher FOLDER --student_url http://localhost:8001 \\
+        --teacher_url http://localhost:8002      # beside vLLM servers of the same models too
 
 Greedy decoding is compared with stock `hf`, the other methods with greedy decoding, each in the same rounds.
+With addresses of vLLM servers greedy decoding and S2T are compared with these too.
 The report names the card. Kernels and synchronisations of a step are counted first.
 """
 
@@ -19,7 +22,7 @@ from typing import Any, get_args
 
 import torch
 
-from benchmarks import compiled, greedy_vs_hf, kernels, local, verify
+from benchmarks import compiled, greedy_vs_hf, kernels, local, verify, vllm_servers
 from benchmarks.ratios import Ratio, this_machine
 from benchmarks.workload import Settings
 from s2t_eval.artifacts.files import write_text
@@ -42,10 +45,11 @@ FIGURES: dict[str, Callable[[Settings], list[Ratio]]] = {
     "verify": verify.measure,
     "local": local.measure,
     "compiled": compiled.measure,
+    "vllm": vllm_servers.measure,
 }
 """Figures; all but kernels are measured at every batch size."""
-ALL_BUT_COMPILED = tuple(name for name in FIGURES if name != "compiled")
-"""Compiling takes a minute, and on a CPU a compiler."""
+ALONE = tuple(name for name in FIGURES if name not in ("compiled", "vllm"))
+"""Those that need neither a compiler nor servers."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -57,22 +61,31 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--teacher", default=SHAPES.teacher, help="the same")
     parser.add_argument("--data", help="JSON-lines file with a question a line (GSM8k's)")
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, help="texts at work at once")
-    parser.add_argument("--figures", choices=FIGURES, nargs="+", default=list(FIGURES), help="which ones")
+    parser.add_argument(
+        "--figures", choices=FIGURES, nargs="+", help="which ones; default: all, vllm with addresses alone"
+    )
     parser.add_argument("--new_tokens", type=int, default=SHAPES.new_tokens, help="of each text")
     parser.add_argument("--rounds", type=int, default=SHAPES.repeats, help="of each figure")
     parser.add_argument("--taus", type=float, nargs="+", default=SHAPES.taus, help="rates of triggers")
     parser.add_argument("--compile", choices=get_args(Compile), default=SHAPES.compile, help="of our side")
+    parser.add_argument("--student_url", help="vLLM servers of the student, joined by + (vllm)")
+    parser.add_argument("--teacher_url", help="vLLM servers of the teacher (vllm)")
     parser.add_argument("--json", metavar="FILE", help="file to write; default: print")
     parsed = parser.parse_args(argv)
     if not torch.cuda.is_available():
         sys.exit("benchmarks.gpu: there is no CUDA device here; python -m benchmarks.speed measures on a CPU")
+    has_servers = parsed.student_url is not None and parsed.teacher_url is not None
+    names = parsed.figures or [name for name in FIGURES if has_servers or name != "vllm"]
+    if ("vllm" in names) != has_servers or (parsed.student_url is None) != (parsed.teacher_url is None):
+        parser.error("--figures vllm: expected it with --student_url URL and --teacher_url URL")
     models = {"student": parsed.student, "teacher": parsed.teacher, "data": parsed.data}
+    models |= {"student_url": parsed.student_url, "teacher_url": parsed.teacher_url}
     lengths = {"new_tokens": parsed.new_tokens, "repeats": parsed.rounds, "taus": tuple(parsed.taus)}
     settings = replace(SHAPES, **models, **lengths, compile=parsed.compile)
-    if settings.compile == "never" and "compiled" in parsed.figures:
+    if settings.compile == "never" and "compiled" in names:
         parser.error("--figures compiled: it compares with never; give --compile auto, or leave it out")
     report: dict[str, Any] = {"machine": asdict(this_machine()), "figures": []}
-    for figure in figures(settings, parsed.batches, parsed.figures):
+    for figure in figures(settings, parsed.batches, names):
         report["figures"].append(figure)
         if parsed.json is not None:  # after each one: what has been measured is kept if the machine goes
             write_text(Path(parsed.json), json.dumps(report, indent=1) + "\n")
@@ -81,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def figures(
-    settings: Settings, batches: Sequence[int], names: Sequence[str] = ALL_BUT_COMPILED
+    settings: Settings, batches: Sequence[int], names: Sequence[str] = ALONE
 ) -> Iterator[dict[str, Any]]:
     """Every figure at every batch size, each printed as soon as it is measured.
 
@@ -104,7 +117,8 @@ def _figure(name: str, measure: Callable[[Settings], list[Ratio]], settings: Set
         print(ratio, file=sys.stderr, flush=True)
     if settings.device == "cuda":
         torch.cuda.empty_cache()
-    return {"figure": name, "settings": asdict(settings), "ratios": [ratio.as_json() for ratio in ratios]}
+    shown = replace(settings, student_url=None, teacher_url=None)  # files that are kept name no hosts
+    return {"figure": name, "settings": asdict(shown), "ratios": [ratio.as_json() for ratio in ratios]}
 
 
 if __name__ == "__main__":

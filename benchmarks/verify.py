@@ -25,10 +25,12 @@ CHUNKS = (8, 32)
 """Lengths of chunks beside lockstep and `auto`."""
 TARGETS = {(1, 0.01): Target(1.4), (1, 0.05): Target(1.6), (8, 0.01): Target(2.0), (8, 0.05): Target(2.0)}
 """Of `auto`, by batch and rate: with a teacher of three times the student's size."""
+TO_LOCKSTEP = {32: Target(1.0)}
+"""Of `auto` to lockstep, by batch: where chunks do not pay, it has to find that out."""
 
 
 def measure(settings: Settings) -> list[Ratio]:
-    """Seconds of decoding a token, S2T's to greedy's, at each rate and length of a chunk.
+    """Seconds of decoding a token: S2T's to greedy's by rate and length of a chunk, and auto's to lockstep's.
 
     The thresholds are quantiles of the divergence over greedy's own texts of the same prompts, so that the
     rates that come out are near those that were wanted.
@@ -43,7 +45,7 @@ def measure(settings: Settings) -> list[Ratio]:
     )
     taus = settings.taus or TAUS
     lengths: tuple[Verify, ...] = (1, *(settings.chunks or CHUNKS), "auto")
-    thresholds = _thresholds(settings, student, teacher, requests, taus)
+    thresholds = thresholds_of(settings, student, teacher, requests, taus)
     decoders = {"greedy": Decoder(student, greedy(), rows=settings.batch)}
     for tau, threshold in zip(taus, thresholds, strict=True):
         for length in lengths:
@@ -53,11 +55,21 @@ def measure(settings: Settings) -> list[Ratio]:
         warm_up(decoder, requests[:1])
     sides = {name: partial(decode, decoder, requests) for name, decoder in decoders.items()}
     runs = alternate(sides, settings.repeats)
-    return [
+    to_greedy = [
         _ratio(settings, tau, length, runs[_side(tau, length)], runs["greedy"])
         for tau in taus
         for length in lengths
     ]
+    to_lockstep = [
+        compare(
+            f"s2t, kl, tau {tau}, verify=auto, to lockstep, batch {settings.batch}",
+            runs[_side(tau, "auto")],
+            runs[_side(tau, 1)],
+            TO_LOCKSTEP.get(settings.batch),
+        )
+        for tau in taus
+    ]
+    return [*to_greedy, *to_lockstep]
 
 
 def _ratio(settings: Settings, tau: float, length: Verify, runs: Sequence[Run], base: Sequence[Run]) -> Ratio:
@@ -78,14 +90,14 @@ def _side(tau: float, length: Verify) -> str:
     return f"{tau} {length}"
 
 
-def _thresholds(
+def thresholds_of(
     settings: Settings,
     student: ClockedModel,
     teacher: ClockedModel,
     requests: Sequence[Request],
     taus: Sequence[float],
 ) -> list[float]:
-    """Quantiles of the divergence over all steps of greedy's texts."""
+    """The threshold of each rate: a quantile of the divergence over all steps of greedy's texts."""
     observing = Decoder(student, greedy(), teacher, settings.batch, observe=[KlTrigger()], verify="auto")
     values = [value for result in observing.run(requests) for value in result.observed[0]]
     quantiles: list[float] = torch.tensor(values).quantile(1 - torch.tensor(taus)).tolist()

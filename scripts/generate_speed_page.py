@@ -44,6 +44,7 @@ SPEED = REPOSITORY / "docs/results/speed.md"
 PARTS = (
     Tables(SPEED, "results/speed", speed_table),
     Tables(SPEED, "results/speed/gpu", figure_table),
+    Tables(SPEED, "results/speed/kernels", figure_table),
     Tables(REPOSITORY / "docs/guides/servers.md", "results/speed/servers", server_tables),
 )
 PAGES = tuple(dict.fromkeys(part.page for part in PARTS))

@@ -17,6 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 BASELINES = REPOSITORY / "results" / "baselines"
 EMBEDDED = BASELINES / "embedded"
 REAL = BASELINES / "gsm8k-qwen"
+QWEN_200 = BASELINES / "gsm8k-qwen-200"
 ROWS = tuple(read_recipe("embedded").recipe.methods)
 """Names of the files of EMBEDDED."""
 

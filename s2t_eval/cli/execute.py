@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,10 @@ from s2t_eval.artifacts.errors import full_message
 from s2t_eval.cli.application import PROGRAM, CommandLine, CycloptsError
 from s2t_eval.cli.parse_errors import describe, with_dashes
 
+NOTICES_AT_IMPORT = "bitsandbytes.backends.cpu.ops"
+"""The logger of a line that bitsandbytes prints as peft imports it, where the processor has bfloat16
+instructions and the package `kernels` is missing. It is about a faster product of 4-bit weights, and every
+command would begin with it."""
 INTERRUPTED = 130
 """Exit code of a program that Ctrl-C has ended: 128 and the number of SIGINT."""
 
@@ -22,6 +27,7 @@ def execute(line: CommandLine, arguments: Sequence[str]) -> None:
     So does what the system refuses: a file that cannot be read, a folder that cannot be written to. Ctrl-C
     ends in one line too, with exit code 130 as in a shell.
     """
+    logging.getLogger(NOTICES_AT_IMPORT).setLevel(logging.ERROR)
     try:
         command = line.parse(arguments)
         if command is not None:

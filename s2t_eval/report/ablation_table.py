@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from s2t_eval.report.blocks import Entry, is_of_teacher, model_key, teacher_of
+from s2t_eval.report.blocks import Entry, in_first_rows, is_of_teacher, model_key, teacher_of
 from s2t_eval.report.cells import delta, p_value, percent, percent_sign, share, won_lost
 from s2t_eval.report.comparable import NoSharedScoreError
 from s2t_eval.report.compare import Comparison, compare_pair, p_values_from, paired_scores
@@ -177,13 +177,11 @@ def _rows(
 
 
 def _with_published(rows: Sequence[_Row], gains: Mapping[str, float]) -> list[_Row]:
-    """The rows, the first of each method (of a vote, that of the plain one) with the published gain."""
-    left, placed = dict(gains), []
-    for row in rows:
-        method, label = row.entry.run.method, row.entry.label
-        is_its = not row.entry.is_teacher and (not method.votes or label == method.title)
-        placed.append(row._replace(published=left.pop(method.key, None) if is_its else None))
-    return placed
+    """The rows, the first of each method with the published gain."""
+    places = [(row.entry.label, row.entry.run.method.key) for row in rows]
+    return [
+        row._replace(published=gain) for row, gain in zip(rows, in_first_rows(places, gains), strict=True)
+    ]
 
 
 def _left_out(reason: str, labels: Sequence[str]) -> list[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from s2t_eval.method_table import METHODS
+from s2t_eval.method_table import BY_KEY, METHODS
 from s2t_eval.report.benchmarks import BENCHMARKS, Benchmark, columns_of
 from s2t_eval.report.comparable import require_comparable
 from s2t_eval.report.computed import NO_HASH, model_arguments
@@ -22,6 +22,23 @@ DISTILLED = ("distil", "rlkd")
 def is_teacher_alone(label: str) -> bool:
     """Whether a row's label is the teacher's, which has its name behind it where a block has several."""
     return label == TEACHER_ALONE or label.startswith(f"{TEACHER_ALONE} (")
+
+
+def in_first_rows(rows: Iterable[tuple[str, str]], values: Mapping[str, float]) -> list[float | None]:
+    """The value of each row's method, in the method's first row alone.
+
+    A published number belongs to a method, not to a setting. That of a vote is of the plain one, and the
+    teacher alone has none.
+
+    Args:
+        rows: label and method key of each row of a block.
+        values: method key -> its value.
+    """
+    left, chosen = dict(values), []
+    for label, key in rows:
+        is_its = not is_teacher_alone(label) and (not BY_KEY[key].votes or label == BY_KEY[key].title)
+        chosen.append(left.pop(key, None) if is_its else None)
+    return chosen
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -35,8 +35,8 @@ def costs(entries: Sequence[Entry]) -> pd.DataFrame:
 
     Columns: student, method, method_key, tasks, problems, accuracy (percent, mean over its tasks),
     PER_PROBLEM, OF_SOME, forwards_per_token, fired and flips (percent of the tokens), cut_off (percent of the
-    texts), tokens_per_correct, billions_of_work (see `work`), and seconds, tokens_per_second and peak_gib. A
-    figure that does not apply or that the file lacks is nan.
+    texts), tokens_per_correct, computed_per_correct, billions_of_work (see `work`), and seconds,
+    tokens_per_second and peak_gib. A figure that does not apply or that the file lacks is nan.
     """
     rows = []
     parameters = _parameters_by_model(entries)
@@ -65,6 +65,7 @@ def costs(entries: Sequence[Entry]) -> pd.DataFrame:
                 "flips": 100 * flips,
                 "cut_off": 100 * cut_off([entry.run for entry in part]),
                 "tokens_per_correct": tokens_per_correct([entry.run for entry in part]),
+                "computed_per_correct": computed_per_correct([entry.run for entry in part]),
                 "billions_of_work": work(first.run, parameters) / answers / 1e9,
                 "seconds": cost.get("seconds", NAN) / answers,
                 "tokens_per_second": cost.get("tokens_per_second") or NAN,
@@ -106,12 +107,39 @@ def tokens_per_correct(runs: Sequence[Run]) -> float:
         nan where telemetry or a run of a file is missing, where no answer is generated, and for a group of
         which only some tasks are; infinity without a correct answer.
     """
+    return _per_correct(runs, lambda run: run.cost.get("tokens", NAN) + run.cost.get("discarded_tokens", 0))
+
+
+def computed_per_correct(runs: Sequence[Run]) -> float:
+    """Tokens that student, teacher and scorer computed, prompts included, for each correct answer.
+
+    Args, Returns:
+        see `tokens_per_correct`.
+    """
+    return _per_correct(runs, computed_tokens)
+
+
+def computed_tokens(run: Run) -> float:
+    """Tokens that all models of a run computed, prompts included, whatever each of them cost; see `work`."""
+    cost = run.cost
+    total = _own_tokens(run) + cost.get("scorer_tokens", 0) + cost.get("deeper_passes", 0)
+    # what a teacher reads to evaluate steps is among its tokens
+    return float(total + (cost.get("teacher_tokens") or cost.get("evaluation_tokens", 0)))
+
+
+def _own_tokens(run: Run) -> float:
+    """Tokens that the plain student computed."""
+    cost = run.cost
+    return float(cost.get("tokens", NAN) + cost.get("prefill_tokens", NAN) + cost.get("discarded_tokens", 0))
+
+
+def _per_correct(runs: Sequence[Run], tokens_of: Callable[[Run], float]) -> float:
     runs = [run for run in runs if is_generated(run)]
     if not runs or any(set(run.tasks) - set(evaluated(run)) for run in runs):
         return NAN
     if not all(is_whole_file([run for run in runs if run.source == source]) for source in _sources(runs)):
         return NAN
-    tokens = {run.source: run.cost.get("tokens", NAN) + run.cost.get("discarded_tokens", 0) for run in runs}
+    tokens = {run.source: tokens_of(run) for run in runs}
     correct = sum(_num_correct_answers(run) for run in runs)
     return math.inf if correct <= 0 else sum(tokens.values()) / correct
 
@@ -174,8 +202,7 @@ def work(run: Run, parameters: dict[str, float]) -> float:
     cost, info = run.cost, run.backend_info
     with_adapter = _num_parameters(run)
     student = _known(parameters, info.get("student"), with_adapter)
-    own = cost.get("tokens", NAN) + cost.get("prefill_tokens", NAN) + cost.get("discarded_tokens", 0)
-    total = student * own
+    total = student * _own_tokens(run)
     scorer = info.get("scorer_parameters") or with_adapter
     total += scorer * cost.get("scorer_tokens", 0) + (with_adapter - scorer) * _candidates_read(run)
     total += with_adapter * cost.get("deeper_passes", 0)

@@ -22,9 +22,11 @@ from matplotlib.ticker import LogLocator
 
 from s2t_eval.artifacts.files import write_text
 from s2t_eval.method_table import METHODS
-from s2t_eval.report.blocks import Entry, is_teacher_alone
+from s2t_eval.report.blocks import Entry, in_first_rows, is_teacher_alone
 from s2t_eval.report.cells import accuracy
 from s2t_eval.report.costs import costs
+from s2t_eval.report.published import published_accuracies
+from s2t_eval.report.runs import is_of_default_metric
 
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -139,8 +141,14 @@ def colour(method_key: str) -> str:
     return to_hex(colorsys.hsv_to_rgb(hue, 0.75, 0.6))
 
 
-def accuracy_plot(entries: Sequence[Entry]) -> Plot:
-    """Accuracy with 95 % intervals, a panel for each student and benchmark, greedy as a line."""
+def accuracy_plot(entries: Sequence[Entry], *, with_published: bool = True) -> Plot:
+    """Accuracy with 95 % intervals, a panel for each student and benchmark, greedy as a line.
+
+    Args:
+        entries: runs in their places.
+        with_published: whether published numbers are drawn, of published students, except in panels of
+            another metric than the task's own.
+    """
     panels = list(dict.fromkeys((e.student, e.benchmark.title) for e in entries))
     rows = []
     for e in entries:
@@ -149,6 +157,8 @@ def accuracy_plot(entries: Sequence[Entry]) -> Plot:
         rows.append((e.student, e.benchmark.title, e.label, key, score.n, *numbers))
     names = ["student", "benchmark", "method", "method_key", "n", "value", "low", "high"]
     data = pd.DataFrame(rows, columns=names)
+    if with_published:
+        data = _with_published_accuracies(data, entries)
     num_rows = max(len(data[(data.student == s) & (data.benchmark == b)]) for s, b in panels)
     with canvas(2.6 + 3.2 * len(panels), 1.3 + 0.32 * num_rows, len(panels)) as (figure, axes):
         for ax, (student, benchmark) in zip(axes, panels, strict=True):
@@ -157,7 +167,29 @@ def accuracy_plot(entries: Sequence[Entry]) -> Plot:
             ax.set_title(f"{student}\n{benchmark}, n = {number_range(part['n'])}", fontsize=9)
     has_groups = any(len(e.run.tasks) > 1 for e in entries)
     kind = "Wilson; means of tasks: bootstrap" if has_groups else "Wilson"
-    return Plot("accuracy", f"Accuracy by method, with 95 % intervals ({kind})", data, figure)
+    grey = "; diamonds: published" if "published" in data else ""
+    return Plot("accuracy", f"Accuracy by method, with 95 % intervals ({kind}){grey}", data, figure)
+
+
+def _with_published_accuracies(data: pd.DataFrame, entries: Sequence[Entry]) -> pd.DataFrame:
+    """The numbers with a column `published` where one of the rows has a published accuracy; else as they are.
+
+    Args:
+        data: a row for each entry.
+        entries: in the same order.
+    """
+    values: dict[int, float | None] = {}
+    for student, benchmark in dict.fromkeys((e.student, e.benchmark) for e in entries):
+        places = {
+            i: e
+            for i, e in enumerate(entries)
+            if (e.student, e.benchmark) == (student, benchmark) and is_of_default_metric(e.run)
+        }
+        rows = [(e.label, e.run.method.key) for e in places.values()]
+        known = published_accuracies(student, benchmark.key)
+        values |= dict(zip(places, in_first_rows(rows, known), strict=True))
+    column = pd.Series([values.get(i) for i in range(len(entries))], data.index, dtype=float)
+    return data.assign(published=column) if column.notna().any() else data
 
 
 def number_range(numbers: Iterable[float]) -> str:
@@ -189,6 +221,8 @@ def _dots(ax: Axes, part: pd.DataFrame) -> None:
         arms = interval_arms(row.value, row.low, row.high)
         ax.errorbar(row.value, at, xerr=arms, fmt="o", color=shade, capsize=2, markersize=5)
         ax.annotate(f"{row.value:.1f}", (row.value, at), (0, 5), textcoords="offset points", ha="center")
+        if "published" in part and not np.isnan(row.published):
+            ax.plot(row.published, at, marker="D", markersize=5, fillstyle="none", color="#8a8a8a")
     greedy = part.loc[part["method_key"] == "greedy", "value"]
     if len(greedy):
         ax.axvline(greedy.iloc[0], color=colour("greedy"), linewidth=0.8, linestyle=":")

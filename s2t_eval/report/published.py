@@ -19,8 +19,8 @@ def published() -> pd.DataFrame:
     return pd.read_csv(FOLDER / "published.csv", keep_default_na=True)
 
 
-def published_gains(student: str, benchmark: str) -> dict[str, float]:
-    """Method -> its published points over greedy decoding, of a published student; else nothing.
+def published_accuracies(student: str, benchmark: str) -> dict[str, float]:
+    """Method -> its published accuracy in percent, of a published student; else nothing.
 
     Args:
         student: see `published_size`.
@@ -29,8 +29,30 @@ def published_gains(student: str, benchmark: str) -> dict[str, float]:
     data = published()
     data = data[(data["size"] == published_size(student)) & (data["benchmark"] == benchmark)]
     values = data.set_index("method")["value"].dropna().to_dict()
+    return {str(method): float(value) for method, value in values.items()}
+
+
+def published_times(student: str) -> dict[str, float]:
+    """Method -> its published time as a multiple of greedy decoding's, of a published student; else nothing.
+
+    Args:
+        student: see `published_size`.
+    """
+    data = pd.read_csv(FOLDER / "times.csv")
+    data = data[data["size"] == published_size(student)]
+    return {str(method): float(value) for method, value in data.set_index("method")["times_greedy"].items()}
+
+
+def published_gains(student: str, benchmark: str) -> dict[str, float]:
+    """Method -> its published points over greedy decoding, of a published student; else nothing.
+
+    Args:
+        student: see `published_size`.
+        benchmark: its key.
+    """
+    values = published_accuracies(student, benchmark)
     greedy = values.pop("greedy", None)
-    return {} if greedy is None else {str(method): value - greedy for method, value in values.items()}
+    return {} if greedy is None else {method: value - greedy for method, value in values.items()}
 
 
 def sources() -> dict[str, dict[str, Any]]:

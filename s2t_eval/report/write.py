@@ -80,7 +80,8 @@ def report(
     if not options.mixed:
         require_one_origin(entries)
     tables = make_tables(entries, options)
-    plots = [plot for plot in (accuracy_plot(entries), pareto_plot(entries)) if plot is not None]
+    accuracies = accuracy_plot(entries, with_published=options.with_published)
+    plots = [plot for plot in (accuracies, pareto_plot(entries)) if plot is not None]
     texts: dict[str, str] = {}
     if "md" in options.formats:
         texts["report.md"] = f"# {md(options.title)}\n\n" + "\n".join(table.markdown() for table in tables)
@@ -135,7 +136,7 @@ def make_tables(entries: Sequence[Entry], options: Options) -> list[Table]:
         main_table(entries, intervals=options.intervals, with_published=options.with_published),
         seeds_table(entries),
         ablation_table(entries, other_limits=options.mixed, with_published=options.with_published),
-        efficiency_table(entries, times=options.times),
+        efficiency_table(entries, times=options.times, with_published=options.with_published),
     )
     columns = sorted(((entry.benchmark, entry.run) for entry in entries), key=lambda of: column_order(of[0]))
     captions = [metric_note((benchmark.title, run) for benchmark, run in columns), origin_note(entries)]

@@ -12,7 +12,7 @@ class Settings:
 
     Args:
         recipe: YAML file, or the name of a shipped recipe: embedded, embedded-rlkd, embedded-search,
-            qwen-gsm8k, qwen-gsm8k-compared, qwen-gsm8k-gpu or paper.
+            qwen-gsm8k, qwen-gsm8k-compared, qwen-gsm8k-gpu, qwen-gsm8k-search or paper.
         out: folder of everything that is made.
         plan: print the steps, what is done and how long the rest will take, and run nothing.
         set: changes of single places of the recipe, KEY.KEY=VALUE.

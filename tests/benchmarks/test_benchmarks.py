@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import speed
+from benchmarks import gpu, kernels, speed, verify
 from benchmarks.branch import with_rate
 from benchmarks.fast_server import fast_server
 from benchmarks.ratios import Ratio, Target, alternate
@@ -92,6 +92,25 @@ def test_chunks_and_lockstep_decode_the_same_texts(capsys: pytest.CaptureFixture
     assert len({(one["realised_rate"], one["tokens"]) for one in details}) == 1
     assert details[0]["discarded_per_token"] == [0.0]
     assert details[0]["tokens_per_teacher_pass"] == [1.0] < details[1]["tokens_per_teacher_pass"]
+
+
+@pytest.mark.parametrize(("batch", "target"), [(32, "<= 1.00"), (2, None)])
+def test_auto_is_compared_with_lockstep_itself(batch: int, target: str | None) -> None:
+    """The goal at batch 32 is not to be worse than lockstep, and no ratio was between these two."""
+    tiny = Settings(batch=batch, requests=2, new_tokens=4, repeats=1, taus=(0.1,), chunks=(2,))
+    *to_greedy, to_lockstep = [ratio.as_json() for ratio in verify.measure(tiny)]
+    assert to_lockstep["name"] == f"s2t, kl, tau 0.1, verify=auto, to lockstep, batch {batch}"
+    assert to_lockstep["target"] == target
+    lockstep, _, auto = to_greedy
+    assert to_lockstep["values"][0] == pytest.approx(auto["values"][0] / lockstep["values"][0])
+
+
+def test_a_step_may_wait_for_the_device_once() -> None:
+    """Kernels had a target, synchronisations of host and device none."""
+    tiny = Settings(student="random/tiny", batch=2, repeats=1)
+    _, reads = kernels.measure(tiny)
+    assert reads.name.startswith("synchronisations a step, greedy 1 / generate 1")
+    assert reads.target == Target(1.0) and reads.target.is_met(reads.median)
 
 
 @pytest.mark.slow
@@ -219,6 +238,45 @@ def test_servers_are_compared_with_the_student_alone_and_with_the_engine(
     assert labels["target"] == ">= 0.80"
     with pytest.raises(ValueError, match="expected --student-url URL and --teacher-url URL"):
         speed.main(["remote", "--quick"])
+
+
+def test_the_figures_of_a_gpu_have_a_side_with_vllm_servers() -> None:
+    """Only stock `hf` was in the same call as the engine.
+
+    A server that computes nothing stands in: the figure runs, its values mean nothing.
+    """
+    with fast_server() as url:
+        tiny = Settings(new_tokens=4, repeats=1, taus=(0.1,), student_url=url, teacher_url=url)
+        stock, servers = gpu.figures(tiny, batches=(2,), names=("greedy-vs-hf", "vllm"))
+    assert "to hf" in stock["ratios"][0]["name"]
+    assert url not in str(servers), "a file that is kept would name a host"
+    greedy, s2t = servers["ratios"]
+    assert greedy["name"] == "greedy, to vLLM servers, tokens/s, batch 2"
+    assert s2t["name"] == "s2t, kl, tau 0.1, to vLLM servers, tokens/s, batch 2"
+    for ratio in (greedy, s2t):
+        details = ratio["details"]
+        assert details["tokens"] == {"engine": 8, "vllm": 8}
+        rates = details["tokens_per_second"]
+        assert ratio["values"] == [rates["engine"][0] / rates["vllm"][0]]
+    assert greedy["details"]["realised_rate"] == {"engine": 0.0, "vllm": 0.0}
+    assert s2t["details"]["realised_rate"]["engine"] > 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--figures", "vllm"],
+        ["--student_url", "http://a:1"],
+        ["--figures", "local", "--teacher_url", "http://a:1"],
+    ],
+)
+def test_a_figure_of_servers_needs_both_addresses(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    with pytest.raises(SystemExit):
+        gpu.main(arguments)
+    assert "expected it with --student_url URL and --teacher_url URL" in capsys.readouterr().err
 
 
 ignore_peft_deprecation = pytest.mark.filterwarnings(

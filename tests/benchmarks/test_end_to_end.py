@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import pytest
 
 from benchmarks import end_to_end
 from benchmarks.end_to_end import describe, schedule, sides_of, with_earlier_runs
+from benchmarks.figure_table import figure_table
+from benchmarks.ratios import this_machine
 from benchmarks.speed_table import speed_table, spread
+from s2t_eval.method_table import BACKENDS
 from s2t_eval.models.loading import default_device
 from s2t_eval.reproduce.read import read_recipe
 from scripts import generate_speed_page
@@ -137,6 +141,37 @@ def test_a_figure_on_the_speed_page_has_data() -> None:
         before, _, rest = page.partition(part.begin)
         page = before + rest.partition(generate_speed_page.END)[2]
     assert not re.findall(r"\|.*\d(?:\.\d+)?x", page)
+
+
+def test_the_real_pair_has_a_row_of_every_backend() -> None:
+    """What is trained had none, so that no command could add it to the table."""
+    recipe = read_recipe(str(generate_speed_page.REPOSITORY / "benchmarks" / "qwen_gsm8k.yaml")).recipe
+    trained = ("selector", "paper_selector", "distilled", "looped", "r2r")
+    sides = sides_of(recipe, {name: f"trained/{name}" for name in trained}, [])
+    votes = {"maj_at_k"}  # maj8 with another number of samples
+    assert {side.model for side in sides} == {*BACKENDS, "hf"} - votes
+    # rows that were measured are those of before, so that others can be added to their file
+    kept = json.loads((generate_speed_page.REPOSITORY / "results/speed/qwen-gsm8k.json").read_text())
+    without = sides_of(recipe, {}, [])
+    assert kept["labels"].items() <= {side.name: side.label for side in without}.items()
+    assert not {side.model for side in without} & {"distil", "tah", "r2r", "s2t_local", "pps_local"}
+
+
+def test_the_caption_of_figures_names_the_models_that_they_load() -> None:
+    """The kernels of a step, of a student alone, would have stood below a student and the default teacher."""
+    machine = asdict(this_machine())
+    settings = {"student": "one", "teacher": "two", "dtype": "bfloat16"}
+    ratio = {"name": "a", "values": [0.5], "n": 1, "target": None, "is_met": None}
+
+    def table(*names: str, **others: str) -> str:
+        figures = [{"figure": name, "settings": settings, "ratios": [ratio]} for name in names]
+        figures[-1] = {**figures[-1], "settings": {**settings, **others}}
+        return figure_table({"machine": machine, "figures": figures})
+
+    assert table("kernels").startswith("`one`, bfloat16; ")
+    assert table("kernels", "verify").startswith("`one`, bfloat16 and `two`, bfloat16; ")
+    with pytest.raises(ValueError, match="same models and dtype, got `one`, bfloat16, `one`, float32"):
+        table("kernels", "local", dtype="float32")
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from s2t_eval.artifacts import errors
 from s2t_eval.cli import main
 from s2t_eval.cli.application import CommandLine
 from s2t_eval.cli.command import CommandEntry
-from s2t_eval.cli.execute import execute
+from s2t_eval.cli.execute import NOTICES_AT_IMPORT, execute
 from s2t_eval.cli.run_harness import errors_in_one_line
 from s2t_eval.models.loading import ModelLoadError
 from tests.harness_helpers import BIN, STUDENT, run_command
@@ -95,6 +96,30 @@ def test_which_process_is_the_harness_s_command(
     module.__file__ = file
     monkeypatch.setitem(sys.modules, "__main__", module)
     assert errors.is_harness_command() is expected
+
+
+def test_commands_do_not_begin_with_a_library_s_notice(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On processors with bfloat16 instructions every command, `--plan` and Ctrl-C included, printed a line of
+    bitsandbytes first, which peft imports: "Failed to load CPU gemm_4bit_forward from kernels-community"."""
+    notices = logging.getLogger(NOTICES_AT_IMPORT)
+    monkeypatch.setattr(notices, "level", notices.level)  # what it is now comes back afterwards
+    notices.setLevel(logging.NOTSET)
+    assert notices.isEnabledFor(logging.WARNING)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Importing:
+        """Import a library."""
+
+        EXAMPLE: ClassVar[str] = "s2t-eval importing"
+
+        def run(self) -> None:
+            notices.warning("Failed to load")
+            notices.error("a failure")
+
+    execute(CommandLine((CommandEntry("report", "importing", Importing),)), ["importing"])
+    assert caplog.messages == ["a failure"]
 
 
 def raised(error: BaseException) -> BaseException:

@@ -21,13 +21,14 @@ from s2t_eval.report.kept_texts import (
     find_texts,
     read_texts,
     text_files,
+    texts_of,
     write_texts,
 )
 from s2t_eval.report.runs import ResultsError, read_runs
 from tests.benchmark_folder import write_benchmarks
 from tests.commands import refused
 from tests.harness_helpers import evaluate
-from tests.report_helpers import run_to, save
+from tests.report_helpers import BASELINES, run_to, save
 
 LIMIT = 12
 
@@ -360,3 +361,19 @@ def test_tasks_of_others_are_refused() -> None:
     renamed = KeptText(**{**vars(text), "task": "s2t_gsm8k"})
     with pytest.raises(RegradeError, match="it has no filter 'strict-match' any more"):
         regrade([renamed])
+
+
+def test_committed_runs_keep_their_texts() -> None:
+    """All since results record a commit: before, only hashes were kept, and nothing could be graded again."""
+    with_commit = [
+        run
+        for folder in sorted(path for path in BASELINES.iterdir() if path.is_dir())
+        for run in read_runs([folder])
+        if run.backend_info.get("commit") is not None
+    ]
+    assert len({run.source for run in with_commit}) >= 60
+    for run in with_commit:
+        files = text_files(run.source.with_suffix(".texts.jsonl.gz"))
+        assert files and sum(file.stat().st_size for file in files) <= MOST_BYTES, run.source
+        texts = texts_of(run.source)
+        assert texts is not None and len(texts) == run.n, run.source

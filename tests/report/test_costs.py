@@ -17,7 +17,7 @@ from s2t_eval.report.blocks import arrange
 from s2t_eval.report.comparable import NotComparableError
 from s2t_eval.report.compare import Rules, compare, failures
 from s2t_eval.report.compare_text import markdown
-from s2t_eval.report.costs import costs, cut_off, tokens_per_correct
+from s2t_eval.report.costs import computed_tokens, costs, cut_off, tokens_per_correct
 from s2t_eval.report.efficiency_table import efficiency_table
 from s2t_eval.report.figures import pareto_plot
 from s2t_eval.report.main_table import main_table
@@ -238,6 +238,9 @@ def test_every_cost_is_that_of_one_problem(tmp_path: Path) -> None:
     assert shares == pytest.approx([0.75, 4, 3, 5])
     assert (row["tokens_per_second"], row["peak_gib"]) == (66.5, 3.0)
     assert row["tokens_per_correct"] == pytest.approx(32_100 / 241)  # discarded ones were generated too
+    prefilled = entries[0].run.cost["prefill_tokens"]
+    computed = 32_100 + prefilled + 900 + 1_500  # what the teacher read to evaluate is among its 900
+    assert row["computed_per_correct"] == pytest.approx(computed / 241)
     table = efficiency_table(entries)
     assert table is not None
     shown = dict(zip(table.head, (cell.text for cell in table.blocks[0].rows[0]), strict=True))
@@ -248,6 +251,26 @@ def test_every_cost_is_that_of_one_problem(tmp_path: Path) -> None:
         "5.0",
     ]
     assert [shown[title] for title in ("seconds", "tokens/s", "peak GiB")] == ["1.50", "66.5", "3.00"]
+
+
+def test_computed_tokens_of_a_correct_answer_count_every_model() -> None:
+    """What a scorer or teacher reads was in no cost of a correct answer: `pps_local` seemed cheap."""
+    names = ("greedy", "pps_local", "s2t_kl_tau5", "tot", "tah", "teacher")
+    runs = {name: read_runs([EMBEDDED / f"{name}.json"])[0] for name in names}
+    cost = {name: run.cost for name, run in runs.items()}
+    own = {name: one["tokens"] + one["prefill_tokens"] for name, one in cost.items()}
+    expected = {
+        "greedy": own["greedy"],
+        "pps_local": own["pps_local"] + 18_972,
+        "s2t_kl_tau5": own["s2t_kl_tau5"] + cost["s2t_kl_tau5"]["discarded_tokens"] + 20_470,
+        "tot": own["tot"] + cost["tot"]["discarded_tokens"] + cost["tot"]["evaluation_tokens"],
+        "tah": own["tah"] + cost["tah"]["deeper_passes"],
+        "teacher": own["teacher"],
+    }
+    assert {name: computed_tokens(run) for name, run in runs.items()} == expected
+    [row] = costs(arrange([runs["pps_local"]])).to_dict("records")
+    assert row["computed_per_correct"] == pytest.approx(expected["pps_local"] / 270)
+    assert row["computed_per_correct"] > 2 * row["tokens_per_correct"]
 
 
 def test_ratios_of_a_run_are_of_its_tokens_and_of_the_teacher_s_picks() -> None:

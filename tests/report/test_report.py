@@ -41,7 +41,7 @@ from s2t_eval.report.write import Options, make_tables
 from s2t_eval.statistics import wilson
 from tests.commands import exit_code, refused
 from tests.harness_helpers import tokenizer
-from tests.report_helpers import EMBEDDED, REAL, edited, other_limit, scored
+from tests.report_helpers import EMBEDDED, QWEN_200, REAL, edited, other_limit, scored
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +230,42 @@ def test_published_gains_stand_beside_those_of_the_published_student_alone() -> 
     other = ablation_table(arrange(runs))
     assert other is not None and other.data["published_delta"].isna().all()
     assert not any("published" in note for note in other.notes)
+
+
+def test_published_accuracies_stand_in_the_figure_of_the_published_student_alone() -> None:
+    """The figure of accuracies had none, although the table beside it did."""
+    runs = read_runs([REAL])
+    entries = arrange(runs, {"qwen-0.5b": "Qwen2.5-0.5B-Instruct"})
+    plot = accuracy_plot(entries)
+    shown = plot.data["published"]
+    assert shown.dropna().tolist() == [44.5, 83.2, 86.9]
+    labels = plot.data.loc[shown.notna(), "method"].tolist()
+    assert [label.split()[0].strip(",") for label in labels] == ["Greedy", "S2T", "Takeover"]
+    assert plot.title.endswith("; diamonds: published")
+    assert plot.svg != accuracy_plot(entries, with_published=False).svg
+    for other in (accuracy_plot(entries, with_published=False), accuracy_plot(arrange(runs))):
+        assert "published" not in other.data and "published" not in other.title
+
+
+def test_published_times_stand_beside_those_of_the_published_student_alone() -> None:
+    """Costs had no published number; the authors of PPS-Local give times of two methods."""
+    names = ("greedy", "s2t_local", "pps_local_tau1", "pps_local_tau5")
+    runs = read_runs([QWEN_200 / f"{name}.json" for name in names])
+    entries = arrange(runs, {"qwen-0.5b": "Qwen/Qwen2.5-1.5B-Instruct"}, other_limits=True)
+    table = efficiency_table(entries)
+    assert table is not None
+    at = list(table.head).index("seconds")
+    shown = {row[0].text: row[at].published for row in table.blocks[0].rows}
+    first, *others = [label for label in shown if label.startswith("PPS-Local")]
+    assert shown[first] == "4.4 × greedy" and len(others) == 1
+    # greedy decoding of the adapted student is no S2T-Local, whose published time is 3.9 times greedy's
+    assert [label for label, time in shown.items() if time is not None] == [first]
+    assert any("published times" in note for note in table.notes)
+    for other in (efficiency_table(entries, with_published=False), efficiency_table(arrange(runs))):
+        assert other is not None and not any("published" in note for note in other.notes)
+        assert not any(cell.published for row in other.blocks[0].rows for cell in row)
+    without = efficiency_table(entries, times=False)
+    assert without is not None and not any("published" in name for name in without.data)
 
 
 def seed_runs(folder: Path, name: str, values: dict[int, float]) -> list[Run]:

@@ -254,6 +254,48 @@ def test_the_analysis_of_traces_is_bounded_and_where_the_models_are() -> None:
     assert shorter.parameter_tokens == pytest.approx(stage.work.parameter_tokens * 4 / RESCORED_TEXTS)
 
 
+@pytest.mark.parametrize("name", ["qwen-gsm8k", "qwen-gsm8k-gpu", "paper"])
+def test_the_distilled_student_visits_the_selectors_texts_as_often(name: str) -> None:
+    """Once it had a quarter of a selector's visits; a comment says that they are equal now."""
+    recipe = read_recipe(name).recipe
+
+    def budget(part: SelectorPart | DistilPart) -> tuple[object, ...]:
+        return part.limit, part.epochs, part.held_out, (part.batch_size, part.accumulate), part.rank
+
+    [distilled] = recipe.distilled.values()
+    assert {budget(part) for part in recipe.selectors.values()} == {budget(distilled)}
+    assert all(part.labels is None for part in recipe.selectors.values())  # the labels of the recipe
+
+
+def test_the_search_on_the_real_pair_is_whole() -> None:
+    """It was a plan alone: the embedded pair had a recipe of the search, the real one none."""
+    recipe = read_recipe("qwen-gsm8k-search").recipe
+    parts = recipe.selectors
+    curve = {name: part for name, part in parts.items() if name.startswith("curve_")}
+    assert sorted(part.limit or 0 for part in curve.values()) == [180, 360, 720]
+    assert {(one.lr, one.batch_size, one.accumulate) for one in curve.values()} == {(3e-4, 2, 1)}
+    others = [part for name, part in parts.items() if name not in curve]
+    assert {part.limit for part in others} == {720} and {part.rank for part in others} == {64}
+    texts = {(part.batch_size or 0) * (part.accumulate or 0) for part in others}
+    assert texts == {16, 32} and {part.lr for part in others} == {5e-5, 1e-4, 2e-4}
+    assert {(part.schedule, part.average_last) for part in others} == {("linear", 0.33)}
+    assert {part.beta for part in others if part.anchor == "labels"} == {0.05, 0.1}
+    assert parts["regret_half"].regret == 0.5 and parts["no_misses"].drop_misses
+    assert parts["k_8"].num_candidates == 8
+    # the last step is kept, whatever its figures, and one half of the held-out problems reports
+    assert {(part.keep, part.held_out) for part in parts.values()} == {("last", 0.2)}
+    assert recipe.labels is not None and recipe.labels.problems is not None
+    assert recipe.labels.problems.limit == 900  # 720 and a fifth
+    stages = stages_of("qwen-gsm8k-search")
+    words = stages["analysis"].command
+    for name in parts:
+        row = recipe.methods[name]
+        assert row.model == "pps_local" and row.arguments["selector"] == f"${{{name}}}"
+        assert (row.arguments["trigger"], row.arguments["tau"]) == ("kl", 0.05)
+        assert name in stages[f"s2t_gsm8k_dev/{name}"].needs
+        assert any(word.endswith(f"trained/{name}") for word in words[words.index("--agreement") :])
+
+
 @pytest.mark.parametrize("name", ["qwen-gsm8k", "qwen-gsm8k-gpu", "embedded-search"])
 def test_a_selector_at_its_router_s_steps_has_the_teacher_s_picks_there_beside_it(name: str) -> None:
     """Its share of the gain was measured at the steps of another selector's router."""

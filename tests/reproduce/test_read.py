@@ -55,6 +55,7 @@ def test_shipped_recipes_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
         "qwen-gsm8k",
         "qwen-gsm8k-compared",
         "qwen-gsm8k-gpu",
+        "qwen-gsm8k-search",
     ]
     assert shipped() == expected
     for name in shipped():
