@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -45,6 +46,33 @@ def score_items(model: SelectorModel, items: Sequence[Item], batch_size: int | N
 def own_logits(model: SelectorModel, items: Sequence[Item]) -> list[Tensor]:
     """The adapted model's logits of every item's candidates at their steps, [groups, K] each."""
     return [model.own_logits(model.pack([item])).float().cpu() for item in items]
+
+
+def proposed_by_tuned(model: SelectorModel, items: Sequence[Item]) -> list[Item]:
+    """The items as proposer `tuned` has them: with the adapted model's logits as log-probabilities.
+
+    Only the labelled tokens, the student's first K, are its candidates. A constant of a step does not change
+    its ranking.
+    """
+    logits = own_logits(model, items)
+    return [replace(item, student_log_probs=own) for item, own in zip(items, logits, strict=True)]
+
+
+def tuned_agreement(
+    model: SelectorModel, items: Sequence[Item], item_scores: Sequence[Tensor] | None = None
+) -> float:
+    """Agreement with the teacher by the rule of proposer `tuned`, whose scores decoding takes as they are.
+
+    Args:
+        model: the selector.
+        items: at least one.
+        item_scores: their scores, [groups, K] each, where they are known; None computes them.
+    """
+    if model.settings.form == "residual":  # its score contains the proposer's log-probability
+        item_scores = score_items(model, proposed_by_tuned(model, items))
+    elif item_scores is None:
+        item_scores = score_items(model, items)
+    return agreement_of(item_scores, items, model.settings)["agree@1"]
 
 
 def agreement_of(
