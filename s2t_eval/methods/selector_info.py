@@ -52,7 +52,12 @@ has the highest score: no selection |
 | weight of the proposal (proposer base) | {{ proposal_weight }} |
 | scale of the adapter (proposer tuned) | {{ adapter_scale }} |
 {% if training.held_out and training.held_out.groups -%}
-| held-out Agree@1 | {{ "%.1f"|format(100 * training.held_out["agree@1"]) }} % (greedy agrees in \
+{% if "tuned_agree@1" in training.held_out -%}
+| held-out Agree@1 of `s2t_local` (proposer tuned) | \
+{{ "%.1f"|format(100 * training.held_out["tuned_agree@1"]) }} % (at the same steps) |
+{% endif -%}
+| held-out Agree@1{% if "tuned_agree@1" in training.held_out %} of `pps_local` (proposer base){% endif %} | \
+{{ "%.1f"|format(100 * training.held_out["agree@1"]) }} % (greedy agrees in \
 {{ "%.1f"|format(100 * training.held_out["greedy_agree@1"]) }} %; n = {{ training.held_out.groups }}\
 {% if training.held_out_weight is defined and training.held_out_weight != proposal_weight %}\
 ; measured with weight {{ training.held_out_weight }}{% endif %}\

@@ -103,6 +103,8 @@ def _require_reproducible(run: Run, info: SelectorInfo) -> None:
     other = [name for name in NOT_IN_A_DEFAULT if arguments.get(name)]
     if settings.proposer == "base" and settings.adapter_scale not in (None, 1.0):
         other.append("adapter_scale")
+    if settings.proposer == "tuned" and settings.proposal_weight:
+        other.append("proposal_weight")
     if other:
         raise SelectorError(
             f"{run.source}: {run.label} cannot become a default: it ran with {', '.join(other)}, which a "

@@ -42,7 +42,8 @@ class Readout:
         logits = (hidden @ self.weight.to(hidden).T).float()
         values = torch.linspace(0, 1, self.weight.shape[0], device=logits.device)
         if self.score_as == "expected":
-            return logits.softmax(-1) @ values
+            # no matrix product: autocast (`train --precision bf16`) would compute it with three digits
+            return (logits.softmax(-1) * values).sum(-1)
         # sum_b p_b v_b and its complement, in logs: exact where S is close to 0 or 1
         return (logits[..., 1:] + values[1:].log()).logsumexp(-1) - (
             logits[..., :-1] + (1 - values[:-1]).log()

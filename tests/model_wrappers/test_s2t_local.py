@@ -368,6 +368,46 @@ def test_the_best_by_gain_is_kept_where_asked(tmp_path: Path, capsys: pytest.Cap
     assert "keep=gain: it needs labels at every step" in capsys.readouterr().err
 
 
+PAPER = ("--form", "lookahead", "--score_as", "expected", "--loss", "ce", "--temperature", "0.1")
+
+
+@pytest.mark.parametrize("form", [PAPER, ("--form", "residual")], ids=["the paper's", "residual"])
+def test_a_checkpoint_can_be_chosen_as_s2t_local_ranks(form: tuple[str, ...], tmp_path: Path) -> None:
+    """The paper's form was chosen, and described, as `pps_local` ranks it, with the student's log-probability
+    added: every evaluation agreed as often as greedy decoding, while `s2t_local` agreed at no step. The twin
+    of the figures ranks step by step, as `s2t_local` does."""
+    main(train_arguments(labels(), tmp_path / "kept", *form, "--skip_routers", "--keep", "tuned_agree@1"))
+    info = read_info(tmp_path / "kept")
+    training = info.training
+    best, last = training["choosing"], training["history"][-1]
+    assert best["tuned_agree@1"] == max(entry["tuned_agree@1"] for entry in training["history"])
+    if form == PAPER:
+        assert last["agree@1"] == last["greedy_agree@1"] > last["tuned_agree@1"]
+    found = load_selector(tmp_path / "kept", info.base, info.vocabulary, info.hidden_size)
+    _, student, text_vocab = shipped()
+    model = load_trained(found, student, text_vocab)
+    label_set = LabelSet.load(labels())
+    _, halves = split_as_trained(training, label_set)
+    for half, figures in ((halves.choosing, best), (halves.reported, training["held_out"])):
+        right = []
+        for row in half:
+            for number, step in enumerate(row.kept.tolist()):
+                if row.kl_student_teacher[step] <= label_set.manifest.kl_threshold:
+                    continue
+                ids = row.text_ids[: len(row.prompt_ids) + step].tolist()
+                candidates = row.candidates[number][:8].tolist()
+                states = torch.stack([hidden_after(model.peft, [*ids, token]) for token in candidates])
+                scores = Readout(found.readout, info.score_as).score(states)
+                if info.form == "residual":
+                    scores = scores + logits_after(model.peft, ids)[candidates].log_softmax(-1)
+                right.append(int(scores.argmax()) == int(row.teacher_log_probs[number][:8].argmax()))
+        assert figures["tuned_agree@1"] == pytest.approx(sum(right) / len(right))
+    card = (tmp_path / "kept" / "README.md").read_text()
+    shown = f"{100 * training['held_out']['tuned_agree@1']:.1f} % (at the same steps) |"
+    assert f"| held-out Agree@1 of `s2t_local` (proposer tuned) | {shown}" in card
+    assert "| held-out Agree@1 of `pps_local` (proposer base) | " in card
+
+
 def test_training_goes_on_from_a_selector(tmp_path: Path) -> None:
     first = selector("direct")
     main(train_arguments(labels(), tmp_path / "next", "--form", "direct", "--start", str(first)))

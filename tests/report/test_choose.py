@@ -157,6 +157,24 @@ def test_what_cannot_be_chosen_from(
     assert read_info(selector) == before
 
 
+def test_a_weight_that_the_default_would_lack_is_refused(
+    made: tuple[Path, list[Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A selector has a weight of the proposal for proposer `base` alone. Of runs of `s2t_local` with one the
+    best became the default, which then decoded without it."""
+
+    def of_s2t_local(content: dict[str, Any]) -> None:
+        content["config"]["s2t_eval"]["proposer"] = "tuned"
+        content["config"]["s2t_eval"]["policy"]["score"] = "residual"
+
+    selector = Path(shutil.copytree(made[0], tmp_path / "selector"))
+    runs = [changed(run, tmp_path / str(i), of_s2t_local) for i, run in enumerate(made[1][:2])]
+    with pytest.raises(SystemExit):
+        main(["choose", "--selector", str(selector), "--proposer", "tuned", *map(str, runs)])
+    assert "cannot become a default: it ran with proposal_weight, which" in capsys.readouterr().err
+    assert read_info(selector) == read_info(made[0])
+
+
 def test_a_test_set_is_not_chosen_by(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     selector = fresh_selector(tmp_path / "selector")
     for tau in (0.01, 0.05):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from s2t_eval.method_table import ScoreAs
 from s2t_eval.selection.policy import s2t_local
 from s2t_eval.selection.readout import Readout
 from s2t_eval.selection.scores import DirectScore, Evidence, LookaheadScore, ResidualScore, WithProposal
@@ -55,6 +56,20 @@ def test_scores_of_a_student_whose_head_is_on_another_device() -> None:
     evidence = Evidence(torch.zeros(3, 5), hidden=hidden().to("meta"))
     for score in (ResidualScore(Readout(weight())), WithProposal(LookaheadScore(Readout(weight())), 0.5)):
         assert score.score(evidence).device.type == "meta"
+
+
+@pytest.mark.parametrize("score_as", ["expected", "log_odds"])
+def test_scores_in_mixed_precision_are_those_of_decoding(score_as: ScoreAs) -> None:
+    """With `--precision bf16` the expected bin was a product in bfloat16. Of 16 similar candidates it had two
+    or three different values, so that loss and Agree@1 were those of ties that decoding does not have."""
+    states = hidden()[:1, :1] + 0.05 * torch.randn(1, 16, 12, generator=torch.Generator().manual_seed(2))
+    score = LookaheadScore(Readout(weight(16, 0.1), score_as))
+    evidence = Evidence(torch.zeros(1, 16), hidden=states.bfloat16())
+    decoded = score.score(evidence)
+    with torch.autocast("cpu", torch.bfloat16):
+        trained = score.score(evidence)
+    assert trained.dtype == torch.float32 and torch.equal(trained, decoded)
+    assert len(set(trained.flatten().tolist())) > 8
 
 
 @pytest.mark.parametrize("bins", [2, 9])

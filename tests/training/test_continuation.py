@@ -18,8 +18,15 @@ from s2t_eval.artifacts.files import WriteError
 from s2t_eval.artifacts.manifest import write_manifest
 from s2t_eval.embedded import embedded_path
 from s2t_eval.methods.selector_folder import Selector, load_selector
-from s2t_eval.methods.selector_info import SelectorError, read_info, selector_card
+from s2t_eval.methods.selector_info import (
+    ProposerDefault,
+    SelectorError,
+    read_info,
+    selector_card,
+    write_info,
+)
 from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
+from s2t_eval.training.selector.complete import with_answered_defaults
 from s2t_eval.training.selector.continuation import (
     has_same_router,
     require_known_split,
@@ -323,6 +330,28 @@ def test_figures_name_the_weight_that_they_were_measured_with(tmp_path: Path) ->
     write_manifest(tmp_path / "chosen" / "selector.json", chosen)
     table = read_agreement(tmp_path / "chosen")
     assert set(table["proposal_weight"]) == {trained.proposal_weight}
+
+
+def test_a_completed_selector_keeps_the_default_that_answers_chose(tmp_path: Path) -> None:
+    """Routers were added to a selector that a search without them had found, and that `choose` had given a
+    default: it decoded with another trigger, rate and weight from then on, without a word."""
+    bare = tmp_path / "bare"
+    main(train_arguments(labels(), bare, "--form", "direct", "--limit", "5", "--skip_routers"))
+    measured = read_info(bare)
+    chosen = ProposerDefault("margin", 0.2, "answers to 8 problems of s2t_arith_dev", ("0" * 16,))
+    weight = measured.proposal_weight + 0.5
+    write_info(bare, replace(measured, defaults={"base": chosen}, proposal_weight=weight))
+    given = ["--pretrained", STUDENT, "--labels", str(labels()), "--device", "cpu"]
+    main(["train", *given, "--complete", str(bare), "--out", str(tmp_path / "whole")])
+    whole = read_info(tmp_path / "whole")
+    assert (whole.default("base"), whole.proposal_weight) == (chosen, weight)
+    assert whole.training["held_out_weight"] == weight
+    assert "router" in whole.thresholds["base"] and whole.default("tuned").chosen == "held-out gain"
+    info = replace(measured, defaults={"tuned": chosen}, adapter_scale=0.25)
+    other = replace(info, defaults=measured.defaults, proposal_weight=weight, adapter_scale=1.0)
+    kept = with_answered_defaults(other, info)
+    assert (kept.default("tuned"), kept.default("base")) == (chosen, measured.default("base"))
+    assert (kept.adapter_scale, kept.proposal_weight) == (0.25, weight)
 
 
 def test_a_completed_selector_has_the_router_of_its_own_problems(tmp_path: Path) -> None:

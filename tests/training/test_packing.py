@@ -12,11 +12,11 @@ from torch import Tensor
 from s2t_eval.selection.readout import Readout
 from s2t_eval.selection.scores import DirectScore, Evidence
 from s2t_eval.training.labels import LabelError, Trajectory
-from s2t_eval.training.selector.agreement import agreement_of, best_proposal_weight, gains
+from s2t_eval.training.selector.agreement import agreement_of, best_proposal_weight, gains, own_logits
 from s2t_eval.training.selector.items import Anchors, Item, make_items, with_regret_weights
 from s2t_eval.training.selector.losses import LOSSES, cross_entropy, listwise_kl, ranknet
 from s2t_eval.training.selector.model import SelectorModel
-from s2t_eval.training.selector.packing import pack
+from s2t_eval.training.selector.packing import Batch, pack
 from s2t_eval.training.selector.settings import SelectorSettings
 from s2t_eval.training.settings import LoopSettings
 from tests.twins import VOCAB, tiny_model
@@ -89,6 +89,23 @@ def test_packed_scores_and_gradients_are_those_of_separate_sequences(family: str
     assert packed.keys() == slow.keys() and any("lora_A" in name for name in packed)
     for name in packed:
         torch.testing.assert_close(packed[name], slow[name], atol=2e-3, rtol=2e-3)
+
+
+def test_own_logits_need_no_candidates_appended(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At every step of a text its candidates are nine tenths of the tokens of a pass, which took as long as
+    the scores themselves and changed nothing."""
+    model, examples = selector(family, form="lookahead", beta=0.0), items()
+    lengths, hidden = [], model._hidden
+
+    def counted(batch: Batch) -> Tensor:
+        lengths.append(batch.input_ids.shape[1])
+        return hidden(batch)
+
+    monkeypatch.setattr(model, "_hidden", counted)
+    direct = selector(family, form="direct", beta=0.0)
+    for item, logits in zip(examples, own_logits(model, examples), strict=True):
+        torch.testing.assert_close(logits, separate_scores(direct, item), atol=2e-4, rtol=2e-4)
+    assert max(lengths) < max(len(item.text_ids) for item in examples)
 
 
 @pytest.mark.parametrize("reverse", [False, True])

@@ -208,6 +208,10 @@ def test_training_lowers_the_loss_and_corrects_hard_tokens(folder: Path) -> None
     info = load_tah(folder, student().fingerprint, "words", 64).info
     history = info.training["stage-1"]["history"]
     assert info.training["stage-1"]["best_step"] > 0
+    # Easy tokens that were trained on did not count, so that a step was kept at which they were still wrong.
+    assert info.training["stage-1"]["held_out"]["loss"] == pytest.approx(
+        min(entry["loss"] for entry in history), rel=1e-4
+    )
     assert history[-1]["nll"] < history[0]["nll"] - 0.2
     assert info.training["stage-1"]["held_out"]["corrected"] > history[0]["corrected"]
     assert info.training["stage-1"]["held_out"]["hard@1"] == 0
@@ -301,11 +305,12 @@ def test_depth_metrics_are_their_definition(labels: TahLabels) -> None:
             assert [int(one.tokens.positions[-1]) for one in passes] == [position] * 2
             target = int(item.ids[position + 1])
             first, second = (one.logits[-1] for one in passes)
-            nll = -float((second if is_hard else first).log_softmax(-1)[target])
-            rows.append((is_hard, int(first.argmax()) == target, int(second.argmax()) == target, nll))
+            nll_1, nll_2 = (-float(logits.log_softmax(-1)[target]) for logits in (first, second))
+            nll, loss = (nll_2, nll_2) if is_hard else (nll_1, 0.7 * nll_1 + 0.3 * nll_2)
+            rows.append((is_hard, int(first.argmax()) == target, int(second.argmax()) == target, loss, nll))
     hard, right_1, right_2 = (np.array(column) for column in list(zip(*rows, strict=True))[:3])
     assert (right_1 & hard).any() and (~right_1 & ~hard).any() and (right_1 != right_2).any()
-    assert depth_metrics(looped, items) == pytest.approx(
+    expected = pytest.approx(
         {
             "hard@1": right_1[hard].mean(),
             "hard@2": right_2[hard].mean(),
@@ -319,6 +324,10 @@ def test_depth_metrics_are_their_definition(labels: TahLabels) -> None:
         },
         rel=1e-4,
     )
+    assert depth_metrics(looped, items) == expected
+    with_easy = depth_metrics(looped, items, 0.3)
+    assert with_easy.pop("loss") == pytest.approx(np.mean([row[-2] for row in rows]), rel=1e-4)
+    assert with_easy == expected
 
 
 def test_decider_metrics_at_the_extremes(labels: TahLabels) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from s2t_eval.selection.scores import with_proposal
 from s2t_eval.statistics import mean_rank_correlation, teacher_gain
@@ -19,6 +21,8 @@ PROPOSAL_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
 """Weights of the proposer's log-probability that are compared on held-out texts."""
 SCORED_AT_ONCE = 8
 """Texts that are scored in one forward pass."""
+SHOWN_AFTER = 10
+"""Seconds after which progress is shown: with all candidates of all steps appended, a text takes seconds."""
 
 
 @torch.inference_mode()
@@ -33,18 +37,53 @@ def score_items(model: SelectorModel, items: Sequence[Item], batch_size: int | N
     """
     if batch_size is None:
         batch_size = 1 if model.settings.looks_ahead else SCORED_AT_ONCE
-    scores: list[Tensor] = []
-    for begin in range(0, len(items), batch_size):
-        part = items[begin : begin + batch_size]
-        part_scores = model.scores(model.pack(part)).float().cpu()
-        scores.extend(part_scores.split([len(item.steps) for item in part]))
-    return scores
+    return _by_item(lambda part: model.scores(model.pack(part)), items, batch_size)
 
 
 @torch.inference_mode()
 def own_logits(model: SelectorModel, items: Sequence[Item]) -> list[Tensor]:
     """The adapted model's logits of every item's candidates at their steps, [groups, K] each."""
-    return [model.own_logits(model.pack([item])).float().cpu() for item in items]
+    return _by_item(lambda part: model.own_logits(model.pack_steps(part)), items, SCORED_AT_ONCE)
+
+
+def _by_item(
+    function: Callable[[Sequence[Item]], Tensor], items: Sequence[Item], batch_size: int
+) -> list[Tensor]:
+    """The rows that a function gives for the groups of some items at a time, on the CPU, one tensor each."""
+    rows: list[Tensor] = []
+    with tqdm(total=len(items), desc="Scoring texts", leave=False, delay=SHOWN_AFTER) as bar:
+        for begin in range(0, len(items), batch_size):
+            part = items[begin : begin + batch_size]
+            rows.extend(function(part).float().cpu().split([len(item.steps) for item in part]))
+            bar.update(len(part))
+    return rows
+
+
+def proposed_by_tuned(model: SelectorModel, items: Sequence[Item]) -> list[Item]:
+    """The items as proposer `tuned` has them: with the adapted model's logits as log-probabilities.
+
+    Only the labelled tokens, the student's first K, are its candidates. A constant of a step does not change
+    its ranking.
+    """
+    logits = own_logits(model, items)
+    return [replace(item, student_log_probs=own) for item, own in zip(items, logits, strict=True)]
+
+
+def tuned_agreement(
+    model: SelectorModel, items: Sequence[Item], item_scores: Sequence[Tensor] | None = None
+) -> float:
+    """Agreement with the teacher by the rule of proposer `tuned`, whose scores decoding takes as they are.
+
+    Args:
+        model: the selector.
+        items: at least one.
+        item_scores: their scores, [groups, K] each, where they are known; None computes them.
+    """
+    if model.settings.form == "residual":  # its score contains the proposer's log-probability
+        item_scores = score_items(model, proposed_by_tuned(model, items))
+    elif item_scores is None:
+        item_scores = score_items(model, items)
+    return agreement_of(item_scores, items, model.settings)["agree@1"]
 
 
 def agreement_of(

@@ -19,11 +19,25 @@ from s2t_eval.training.student import Student
 from s2t_eval.training.work_folder import work_folder
 
 
+def with_answered_defaults(measured: SelectorInfo, earlier: SelectorInfo) -> SelectorInfo:
+    """The defaults that answers to development problems chose before, each with its weight.
+
+    Args:
+        measured: with the default of every proposer by its gain on held-out problems.
+        earlier: the same selector with its earlier defaults.
+    """
+    answered = {proposer: default for proposer, default in earlier.defaults.items() if default.runs_of}
+    info = replace(measured, defaults={**measured.defaults, **answered})
+    if "base" in answered:
+        info = replace(info, proposal_weight=earlier.proposal_weight)
+    return replace(info, adapter_scale=earlier.adapter_scale) if "tuned" in answered else info
+
+
 def complete_selector(student: Student, labels: LabelSet, selector: Selector, out: Path) -> SelectorInfo:
     """Write the folder `out`: a selector with the parts that it lacks; everything else is unchanged.
 
     Folders written before one training served both proposers lack the router, the thresholds and the default
-    of one of them.
+    of one of them. A default is measured again with the new router, unless answers chose it (`choose`).
 
     Args:
         student: the plain student.
@@ -59,9 +73,10 @@ def complete_selector(student: Student, labels: LabelSet, selector: Selector, ou
     reports = {key: routing.report() for key, routing in routings.items()}
     training = {**info.training, "triggers": {**info.training["triggers"], **reports}}
     info = replace(info, thresholds=thresholds, training=training)
-    info = with_defaults(
+    measured = with_defaults(
         info, model, labels, halves.choosing, info.top_k, routings, trained["loop"]["precision"]
     )
+    info = with_answered_defaults(measured, info)
     if halves.reported:  # folders of earlier versions have no such half
         precision = trained["loop"]["precision"]
         info = with_reported_figures(info, model, labels, halves.reported, routings, precision)

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import torch
 
 from s2t_eval.training.loop import Metrics
-from s2t_eval.training.selector.agreement import agreement_of, best_proposal_weight, gains, score_items
+from s2t_eval.training.selector.agreement import (
+    agreement_of,
+    best_proposal_weight,
+    gains,
+    score_items,
+    tuned_agreement,
+)
 from s2t_eval.training.selector.items import Item
 from s2t_eval.training.selector.model import SelectorModel
 from s2t_eval.training.selector.trigger_scan import scan_scales
@@ -30,6 +36,8 @@ class Evaluation:
         num_texts: number of texts.
         with_tuned_gain: also measure `tuned_gain`, the gain of the adapted model's own tokens at the best
             scale of its adapter, which costs a pass over the texts for each scale.
+        with_tuned_agreement: also measure `tuned_agree@1`, the agreement at the top steps by the rule of
+            proposer `tuned`.
     """
 
     model: SelectorModel
@@ -37,6 +45,7 @@ class Evaluation:
     all_items: Sequence[Item]
     num_texts: int
     with_tuned_gain: bool = False
+    with_tuned_agreement: bool = False
 
     def __call__(self) -> Metrics:
         """The metrics of the present parameters."""
@@ -60,4 +69,6 @@ class Evaluation:
     def _at_top_steps(self, scores: Sequence[torch.Tensor]) -> Metrics:
         weight = best_proposal_weight(torch.cat(list(scores)), self.top_items)
         figures = agreement_of(scores, self.top_items, self.model.settings, weight)
+        if self.with_tuned_agreement:
+            figures["tuned_agree@1"] = tuned_agreement(self.model, self.top_items, scores)
         return {**figures, "proposal_weight": weight}

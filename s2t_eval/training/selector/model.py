@@ -78,6 +78,10 @@ class SelectorModel(nn.Module):
         batch = pack(items, settings.looks_ahead, whole_text=settings.beta > 0 and settings.anchor == "text")
         return batch.to(self.readout.device)
 
+    def pack_steps(self, items: Sequence[Item]) -> Batch:
+        """Pack items without their candidates' branches, for `own_logits`, on this model's device."""
+        return pack(items, branches=False, whole_text=False).to(self.readout.device)
+
     def forward(self, batch: Batch) -> Losses:
         """The losses of a batch."""
         hidden = self._hidden(batch)

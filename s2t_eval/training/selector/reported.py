@@ -1,7 +1,8 @@
 """The figures of a finished selector, on the half of the held-out texts on which nothing was chosen.
 
 Candidates are ranked exactly as in decoding: by the proposer's own scores, with the selector's
-`proposal_weight` under proposer `base`.
+`proposal_weight` under proposer `base`. The figures of the top steps are of proposer `base`; for a form that
+looks ahead, `tuned_agree@1` is the agreement there by the rule of proposer `tuned`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from torch import Tensor
 from s2t_eval.methods.selector_info import SelectorInfo
 from s2t_eval.statistics import paired_bootstrap, share_of_gain
 from s2t_eval.training.labels import LabelSet, Trajectory
-from s2t_eval.training.selector.agreement import agreement_of, gains, ranking_scores
+from s2t_eval.training.loop import autocast
+from s2t_eval.training.selector.agreement import agreement_of, gains, ranking_scores, tuned_agreement
 from s2t_eval.training.selector.items import Item, make_items
 from s2t_eval.training.selector.model import SelectorModel
 from s2t_eval.training.selector.routing import Routing, all_divergences
@@ -82,6 +84,9 @@ def with_reported_figures(
     top_items = make_items(reported, info.top_k, labels.manifest.kl_threshold)
     scores = held_out_scores(model, top_items, precision) if top_items else torch.zeros(0, info.top_k)
     figures = agreement_of([scores], top_items, model.settings, info.proposal_weight)
+    if top_items and model.settings.looks_ahead:
+        with autocast(precision, model.readout.device):
+            figures["tuned_agree@1"] = tuned_agreement(model, top_items, [scores])
     rows: list[Agreement] = []
     if labels.manifest.steps == "all":
         items = all_step_items(reported, info.top_k)

@@ -257,7 +257,14 @@ def _fit(
             f"keep={settings.keep}: it needs labels at every step (`s2t-eval collect --steps all`) and the "
             "form direct"
         )
-    evaluation = Evaluation(model, top_items, all_items, len(choosing), settings.keep == "tuned_gain")
+    evaluation = Evaluation(
+        model,
+        top_items,
+        all_items,
+        len(choosing),
+        with_tuned_gain=settings.keep == "tuned_gain",
+        with_tuned_agreement=settings.keep == "tuned_agree@1",
+    )
     metric = kept_metric(settings.keep)
     return Loop[Item](
         model, items, model.pack, evaluation, metric, loop, folder, identity, no_decay=("readout",)

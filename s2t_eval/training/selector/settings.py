@@ -22,7 +22,7 @@ from s2t_eval.ranges import (
 
 LossName = Literal["ce", "kl", "ranknet"]
 Anchor = Literal["text", "labels"]
-Keep = Literal["agree@1", "gain", "tuned_gain", "last"]
+Keep = Literal["agree@1", "tuned_agree@1", "gain", "tuned_gain", "last"]
 OF_THE_READOUT = ("score_as", "bins")
 """Settings without effect under the form `direct`, whose score is the tuned model's own logit."""
 
@@ -123,9 +123,11 @@ class TrainSettings:
             trigger and the weights are chosen; the figures in the folder are measured on the other half.
         keep: the figure of the choosing half whose best evaluation is kept. `agree@1`: agreement at the top
             steps; `gain`: the teacher's log-probability that picks at every step gain for a text. Both
-            are of proposer `base`, with the best `proposal_weight`. `tuned_gain`: the same gain of proposer
-            `tuned`, which writes every token, with the best `adapter_scale` (form `direct`). `last`: the last
-            step, or the average at the end, whatever its figures (for learning curves and comparisons).
+            are of proposer `base` (`pps_local`), with the best `proposal_weight`. `tuned_agree@1`: agreement
+            at the same steps by the rule of proposer `tuned` (`s2t_local`), which adds no proposal: for the
+            paper's form. `tuned_gain`: the gain of proposer `tuned`, which writes every token, with the best
+            `adapter_scale` (form `direct`). `last`: the last step, or the average at the end, whatever its
+            figures (for learning curves and comparisons).
 
     Raises:
         ValueError: a value outside its range, or more candidates in decoding than in training.

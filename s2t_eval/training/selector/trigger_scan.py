@@ -14,7 +14,7 @@ from s2t_eval.methods.selector_adapter import scale_adapter
 from s2t_eval.methods.selector_info import ProposerDefault, SelectorInfo
 from s2t_eval.training.labels import LabelSet, Trajectory
 from s2t_eval.training.loop import autocast
-from s2t_eval.training.selector.agreement import PROPOSAL_WEIGHTS, gains, own_logits, score_items
+from s2t_eval.training.selector.agreement import PROPOSAL_WEIGHTS, gains, proposed_by_tuned, score_items
 from s2t_eval.training.selector.items import Item, make_items
 from s2t_eval.training.selector.model import SelectorModel
 from s2t_eval.training.selector.routing import Routing
@@ -148,11 +148,10 @@ def scores_and_unfired_gains(
         scores = held_out_scores(model, items, precision)
         # Without looking ahead the scores are the adapted model's own logits.
         return scores, np.zeros(len(scores)) if proposer == "base" else gains(scores, items)
-    logits = _own_logits(model, items, precision)
-    sizes = [len(item.steps) for item in items]
-    proposed = [
-        replace(item, student_log_probs=own) for item, own in zip(items, logits.split(sizes), strict=True)
-    ]
+    model.eval()
+    with autocast(precision, model.readout.device):
+        proposed = proposed_by_tuned(model, items)
+    logits = torch.cat([item.student_log_probs for item in proposed])
     return held_out_scores(model, proposed, precision), gains(logits, items)
 
 
@@ -182,10 +181,3 @@ def held_out_scores(model: SelectorModel, items: Sequence[Item], precision: str)
     model.eval()
     with autocast(precision, model.readout.device):
         return torch.cat(score_items(model, items))
-
-
-def _own_logits(model: SelectorModel, items: Sequence[Item], precision: str) -> Tensor:
-    """The adapted model's own logits of all items' candidates, [groups, K]."""
-    model.eval()
-    with autocast(precision, model.readout.device):
-        return torch.cat(own_logits(model, items))

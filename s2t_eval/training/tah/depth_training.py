@@ -68,13 +68,16 @@ def train_depths(
         **student.identity,
         "looped": asdict(looped),
         "settings": asdict(settings),
+        # An earlier version chose by `nll` in any case, and its checkpoints have no `loss`.
+        **({"chosen_by": "loss"} if settings.easy_fraction else {}),
     }
     with in_float32(student.model) if looped.train_base else nullcontext():
         model, result = _fit(
             student, train, eval_items, looped, loop, settings.easy_fraction, work / "stage-1", identity
         )
     model.eval()
-    record = stage_record(result, identity, loop, train, depth_metrics(model, eval_items))
+    figures = depth_metrics(model, eval_items, settings.easy_fraction)
+    record = stage_record(result, identity, loop, train, figures)
     info = TahInfo(
         base=student.fingerprint,
         base_name=student.name,
@@ -109,8 +112,8 @@ def _fit(
         stage,
         [stage.item(text) for text in train],
         partial(collate, device=model.device),
-        lambda: depth_metrics(model, eval_items),
-        "-nll",
+        lambda: depth_metrics(model, eval_items, easy_fraction),
+        "-loss" if easy_fraction else "-nll",
         loop,
         folder,
         identity,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from s2t_eval.engine.packing import batches
 from s2t_eval.methods.tah.decider import Decider, vote
@@ -18,17 +18,26 @@ MAX_BATCH_LOGITS = 1 << 22
 
 
 @torch.no_grad()
-def depth_metrics(looped: LoopedModel, items: Sequence[StageItem]) -> dict[str, float]:
+def depth_metrics(
+    looped: LoopedModel, items: Sequence[StageItem], easy_fraction: float = 0.0
+) -> dict[str, float]:
     """Next-token accuracy after one and after two passes, measured at every token.
 
     At easy tokens the second pass is isolated: no other token attends to its slot. The accuracy after two
     passes is therefore that of letting this one token continue.
 
+    Args:
+        looped: the looped student.
+        items: held-out texts.
+        easy_fraction: share of the easy tokens that take part in the second pass in training.
+
     Returns:
         `hard@1`, `hard@2`, `easy@1`, `easy@2`: accuracy after one and two passes at hard and easy tokens;
         `corrected`: share of the tokens wrong after one pass that are right after two; `overthought`: share
         of those right after one pass that are wrong after two; `oracle`: accuracy if exactly the hard tokens
-        continue; `nll`: mean cross-entropy in that case, nats; `tokens`: number of tokens.
+        continue; `nll`: mean cross-entropy in that case, nats; `loss`: the same if this share of the easy
+        tokens continues too, which stage 1 minimises (absent at 0, where it is `nll`); `tokens`: number of
+        tokens.
     """
     columns: list[tuple[Tensor, ...]] = []
     for part in _batches(looped, items):
@@ -40,10 +49,12 @@ def depth_metrics(looped: LoopedModel, items: Sequence[StageItem]) -> dict[str, 
         states, _ = looped.deeper_pass(cache, looped.mixed_embeddings(first), tokens, 1, isolated=~hard)
         second = first + looped.logits(states)
         target = batch.targets(tokens)
-        oracle = torch.where(hard[:, None], second, first)
-        nll = torch.nn.functional.cross_entropy(oracle, target, reduction="none")
-        columns.append((hard, first.argmax(-1) == target, second.argmax(-1) == target, nll))
-    hard, right_1, right_2, nll = (torch.cat(column).cpu() for column in zip(*columns, strict=True))
+        nll_1, nll_2 = (nn.functional.cross_entropy(x, target, reduction="none") for x in (first, second))
+        right_1, right_2 = (logits.argmax(-1) == target for logits in (first, second))
+        columns.append((hard, right_1, right_2, nll_1, nll_2))
+    hard, right_1, right_2, nll_1, nll_2 = (torch.cat(column).cpu() for column in zip(*columns, strict=True))
+    nll = torch.where(hard, nll_2, nll_1)
+    loss = torch.where(hard, nll_2, torch.lerp(nll_1, nll_2, easy_fraction))
     return {
         "hard@1": _share(right_1, hard),
         "hard@2": _share(right_2, hard),
@@ -53,6 +64,7 @@ def depth_metrics(looped: LoopedModel, items: Sequence[StageItem]) -> dict[str, 
         "overthought": _share(~right_2, right_1),
         "oracle": float(torch.where(hard, right_2, right_1).float().mean()),
         "nll": float(nll.mean()),
+        **({"loss": float(loss.mean())} if easy_fraction else {}),
         "tokens": float(len(hard)),
     }
 
