@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -504,6 +506,20 @@ def test_a_server_that_is_not_there() -> None:
         ServersUnavailableError, match=r"student server http://127\.0\.0\.1:9 does not answer"
     ):
         connect(["http://127.0.0.1:9"], [], SETTINGS)
+
+
+def test_a_server_that_hangs_does_not_hold_up_ctrl_c() -> None:
+    """A wrong address, or a server that is stuck: Ctrl-C had no effect until the request had timed out."""
+    server = FakeServer(faults={0: "slow"}, slow_s=8)
+    ident = threading.get_ident()
+    with serving(server):
+        timer = threading.Timer(0.5, lambda: signal.pthread_kill(ident, signal.SIGINT))
+        started = time.monotonic()
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            connect([server.url], [], SETTINGS)
+        assert time.monotonic() - started < 7
+        assert len(server.requests) == 1
 
 
 REFUSED: list[tuple[Callable[[Fleet], object], str]] = [
