@@ -33,6 +33,8 @@ PLACING = ("parallelize", "max_memory_per_gpu", "max_cpu_memory", "offload_folde
 """Arguments of stock `hf` about how weights are spread over devices."""
 LOADED_HERE = (*PLACING, *sorted(LOADING_ARGS.difference(WEIGHTS)))
 """Arguments about loading weights, of which none are loaded beside servers."""
+NOT_STATED = "of the server"
+"""The dtype of a student on servers, where the user names none."""
 
 
 class ServedTeacher(NamedTuple):
@@ -143,7 +145,7 @@ def stated_dtype(model_args: Mapping[str, Any]) -> str:
         model_args: as the user gave them. A dtype among them is compared with nothing; it tells runs apart.
     """
     dtype = model_args.get("dtype")
-    return "of the server" if dtype in (None, "auto") else f"{str(dtype).removeprefix('torch.')}, as stated"
+    return NOT_STATED if dtype in (None, "auto") else f"{str(dtype).removeprefix('torch.')}, as stated"
 
 
 def require_no_weights(model_args: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from s2t_eval.engine.progress import GenerationProgress
 from s2t_eval.model_wrappers.local_arguments import LocalArguments
 from s2t_eval.model_wrappers.s2t import SelectionLM, SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal
+from s2t_eval.model_wrappers.served import NOT_STATED, stated_dtype
 from s2t_eval.model_wrappers.teacher import teacher_model_args
 from s2t_eval.models.vocabulary import vocabulary_hash
 from s2t_eval.pipelines.calibrate import load_lm
@@ -218,10 +219,12 @@ def _manifest(
 
 
 def _dtypes(lm: SelectionLM) -> dict[str, str]:
-    """The data types of the models that are in this process, by their roles."""
+    """The data types of the models by their roles; that of a student on servers if the user states it."""
     is_served = lm.served is not None and lm.served.has_student
     models = {"student": None if is_served else lm.student, "teacher": lm.teacher}
-    return {role: str(runner.base.dtype) for role, runner in models.items() if runner is not None}
+    dtypes = {role: str(runner.base.dtype) for role, runner in models.items() if runner is not None}
+    stated = stated_dtype(lm.model_args) if is_served else NOT_STATED
+    return dtypes if stated == NOT_STATED else {"student": stated, **dtypes}
 
 
 def _teacher_name(lm: SelectionLM) -> str:

@@ -172,6 +172,22 @@ def collected(servers: list[FakeServer], tmp_path_factory: pytest.TempPathFactor
     return folder
 
 
+def test_labels_of_another_stated_dtype_are_not_reused(
+    servers: list[FakeServer], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Texts of a student served in bfloat16 were joined with those of one in float32."""
+    options = ("--steps", "all", "--dtype")
+    command("collect", servers, *options, "bfloat16", "--out", tmp_path / "first")
+    dtypes = LabelSet.load(tmp_path / "first").manifest.dtypes
+    assert dtypes == {"student": "bfloat16, as stated"}
+    reusing = ("--reuse", tmp_path / "first", "--out", tmp_path / "second")
+    with pytest.raises(SystemExit):
+        command("collect", servers, *options, "float32", *reusing)
+    assert "bfloat16, as stated" in capsys.readouterr().err
+    command("collect", servers, *options, "bfloat16", *reusing)
+    assert LabelSet.load(tmp_path / "second").manifest.dtypes == dtypes
+
+
 def test_labels_are_the_slow_twins(collected: Path) -> None:
     labels = LabelSet.load(collected)
     assert len(labels) == PROBLEMS and not (collected / "work").exists()
