@@ -374,14 +374,12 @@ class TeacherArguments(SelectionArguments, PairArguments):
 
     def _check_chunk(self) -> None:
         """Refuse a length of chunks where the student is in this process and ends them by itself."""
-        if self.chunk == RemoteSettings.chunk or self.student_url is not None:
+        if self.chunk == RemoteSettings.chunk or self.student_url is not None or self.trigger in LATER:
             return
-        decider = self._decider(self.trigger)
-        if decider not in LATER:
-            raise ValueError(
-                f"chunk: with {self._named(self.trigger)} a student in this process writes until a step "
-                f"fires, got {self.chunk}; leave it out ({' and '.join(LATER)} alone are decided by chunks)"
-            )
+        raise ValueError(
+            f"chunk: with trigger={self.trigger} a student in this process writes until a step fires, got "
+            f"{self.chunk}; leave it out ({' and '.join(LATER)} alone are decided by chunks)"
+        )
 
     @property
     def needs_rows(self) -> bool:

@@ -340,10 +340,6 @@ def test_a_teacher_with_other_tokens_is_refused(urls: dict[str, str], tmp_path: 
             "chunk: with trigger=margin a student in this process writes until a step fires, got 4",
         ),
         (
-            {"trigger": "kl", "tau": 1, "student_url": None, "chunk": 4},
-            r"chunk: with trigger=kl with tau=1 \(every step fires\) a student in this process writes",
-        ),
-        (
             {"threshold": 1.0, "student_url": None, "teacher_url": None, "chunk": 4},
             "chunk: it is a setting of",
         ),
