@@ -148,10 +148,24 @@ def test_without_a_teacher_local_triggers_are_calibrated(servers: list[FakeServe
 def test_one_model_on_a_server_and_the_other_one_here(
     servers: list[FakeServer], tmp_path: Path, role: str
 ) -> None:
-    """A small student here and a large teacher on servers, or the other way round."""
+    """A small student here and a large teacher on servers, or the other way round.
+
+    `--concurrency` was refused there: "batch_size decides it", which it did not.
+    """
     server = servers[0] if role == "student" else servers[2]
-    models = ["--pretrained", STUDENT, "--teacher", TEACHER, f"--{role}-url", server.url]
+    models = [
+        "--pretrained",
+        STUDENT,
+        "--teacher",
+        TEACHER,
+        f"--{role}-url",
+        server.url,
+        "--concurrency",
+        "1",
+    ]
+    server.most_open = 0
     cli.main(["collect", *models, *PROBLEM_OPTIONS, "--steps", "all", "--out", str(tmp_path / "labels")])
+    assert server.most_open == 1
     labels = LabelSet.load(tmp_path / "labels")
     assert labels.manifest.has_exact_entropy == (role == "teacher")
     for row, steps in zip(labels, slow_steps(), strict=True):

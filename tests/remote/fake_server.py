@@ -65,6 +65,9 @@ class FakeServer:
     requests: list[dict[str, Any]] = field(default_factory=list)
     refused: int = 0
     """connections that were cut"""
+    most_open: int = 0
+    """generate requests that were open at once"""
+    _num_open: int = 0
 
     def values(self, ids: list[int]) -> list[float]:
         values = log_probs(self.seed, tuple(ids[-3:]), self.vocab)
@@ -80,6 +83,14 @@ class FakeServer:
         return web.json_response(RECORDED["version"])
 
     async def generate(self, request: web.Request) -> web.StreamResponse:
+        self._num_open += 1
+        self.most_open = max(self.most_open, self._num_open)
+        try:
+            return await self._generated(request)
+        finally:
+            self._num_open -= 1
+
+    async def _generated(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         fault = self.faults.get(len(self.requests), "")
         self.requests.append(body)
