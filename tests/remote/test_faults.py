@@ -224,6 +224,21 @@ def test_an_overloaded_server_is_waited_for(student: FakeServer, status: str) ->
     assert contents(waited) == contents(expected)
 
 
+def test_a_server_that_asks_for_no_wait_is_not_flooded(
+    student: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`Retry-After: 0` of an overloaded server had every text repeat its request without a pause."""
+    monkeypatch.setattr("s2t_eval.remote.client.FIRST_WAIT_S", 0.1)
+    monkeypatch.setattr("s2t_eval.remote.client.LONGEST_WAIT_S", 0.2)
+    with serving(student):
+        fleet = connect([student.url], [], SETTINGS)
+        student.requests.clear()
+        student.faults = dict.fromkeys(range(100_000), "503")
+        with pytest.raises(ServersUnavailableError, match="HTTP 503"):
+            run(fleet, greedy(), replace(SETTINGS, patience_s=1), REQUESTS[:1])
+    assert len(student.requests) <= 21
+
+
 def test_one_text_at_a_time_tries_a_server_that_did_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a server hangs, each of its texts once waited for the whole timeout before moving."""
     now = 1000.0
