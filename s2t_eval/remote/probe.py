@@ -235,7 +235,13 @@ class _Probe:
     async def _endpoint(self, server: Server) -> Finding:
         reply = await self._generate(server, draft_body([1], 1, (), 1))
         if reply.status == 404:
-            return Finding("endpoint", False, True, f"it has no {GENERATE}; start it with --enable-scale-out")
+            other = (
+                ""
+                if _is_tested(server)
+                else f" (vLLM {server.version} may lack it; tested: {TESTED_VERSION})"
+            )
+            message = f"it has no {GENERATE}; start it with --enable-scale-out{other}"
+            return Finding("endpoint", False, True, message)
         if reply.status != 200:
             message = f"{GENERATE} answers HTTP {reply.status}, {reply.message}"
             return Finding("endpoint", False, True, message)
@@ -347,6 +353,9 @@ def are_log_probabilities(largest: Sequence[float]) -> bool:
 
 
 def _version(server: Server) -> Finding:
-    is_tested = server.version.startswith(TESTED_VERSION)
-    note = "" if is_tested else f"; the protocol was tested with {TESTED_VERSION}"
-    return Finding("version", is_tested, False, f"vLLM {server.version}{note}")
+    note = "" if _is_tested(server) else f"; the protocol was tested with {TESTED_VERSION}"
+    return Finding("version", _is_tested(server), False, f"vLLM {server.version}{note}")
+
+
+def _is_tested(server: Server) -> bool:
+    return server.version.startswith(TESTED_VERSION)

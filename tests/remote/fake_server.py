@@ -49,6 +49,7 @@ class FakeServer:
         has_logits: whether it returns logits in the place of log-probabilities.
         has_key: whether it answers to nobody without a key, but for generate requests, as vLLM does.
         slow_s: seconds before an answer with the fault `slow`.
+        release: version of vLLM.
     """
 
     seed: int = 0
@@ -61,6 +62,7 @@ class FakeServer:
     has_logits: bool = False
     has_key: bool = False
     slow_s: float = 3.0
+    release: str = RECORDED["version"]["version"]
     url: str = ""
     requests: list[dict[str, Any]] = field(default_factory=list)
     refused: int = 0
@@ -80,7 +82,7 @@ class FakeServer:
         return web.json_response({**RECORDED["models"], "data": [{**model, "root": self.root}]})
 
     async def version(self, request: web.Request) -> web.Response:
-        return web.json_response(RECORDED["version"])
+        return web.json_response({**RECORDED["version"], "version": self.release})
 
     async def generate(self, request: web.Request) -> web.StreamResponse:
         self._num_open += 1

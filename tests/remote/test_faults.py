@@ -484,6 +484,14 @@ def test_connect_refuses_servers_that_cannot_serve(student: FakeServer, fault: s
         connect([student.url], [], SETTINGS)
 
 
+def test_an_older_server_without_the_endpoint_is_named_with_its_version() -> None:
+    """The message named a flag alone, which older versions of vLLM refuse as unknown."""
+    for release, more in (("0.32.0", ""), ("0.11.0", r" \(vLLM 0\.11\.0 may lack it; tested: 0\.32\)")):
+        server = FakeServer(faults={0: "404"}, release=release)
+        with serving(server), pytest.raises(ServerError, match=f"start it with --enable-scale-out{more}$"):
+            connect([server.url], [], SETTINGS)
+
+
 def test_connect_refuses_too_few_log_probabilities(student: FakeServer) -> None:
     student.faults = {1: "400"}
     with serving(student), pytest.raises(ServerError, match="--max-logprobs 128"):
