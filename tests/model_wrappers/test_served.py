@@ -358,6 +358,16 @@ def test_arguments_about_weights_are_refused_before_a_server_is_asked() -> None:
         require_usable_arguments("greedy", "student_url=http://127.0.0.1:9,load_in_8bit=True")
 
 
+@pytest.mark.parametrize(
+    ("model", "more"), [("greedy", ""), ("pps_local", ", or load the teacher here by tea")]
+)
+def test_a_teacher_on_servers_beside_a_method_without_one(model: str, more: str) -> None:
+    """The message said that the method's models run in this process only, and named it among the others."""
+    message = rf"teacher_url: its student alone may be on servers \(student_url\); leave it out{more}"
+    with pytest.raises(ValueError, match=message):
+        require_usable_arguments(model, "student_url=http://a:1,teacher_url=http://b:1,selector=x")
+
+
 def test_several_processes_are_refused(urls: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Each would have the whole of `concurrency`, and stock `hf` would move a model without weights."""
     monkeypatch.setenv("WORLD_SIZE", "4")
