@@ -8,11 +8,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
 from s2t_eval.engine import Finish, Request, Result, Sampling
+from s2t_eval.engine.prefix_cache import cached_prefix
 from s2t_eval.remote.build import Fleet
 from s2t_eval.remote.client import ATTEMPTS_PER_SERVER, RETRY_S, FailedAttemptError, Pin, Pool, Server
 from s2t_eval.remote.probe import are_log_probabilities, connect, examine
@@ -422,6 +424,31 @@ def test_sampled_texts_draw_the_requests_own_numbers(student: FakeServer) -> Non
     assert contents(short) == contents(long)
     assert contents(short) != contents(plain)
     assert total(long, "discarded_tokens") > 0 == total(short, "discarded_tokens")
+
+
+@dataclass
+class CachingServer(FakeServer):
+    """Its prefix cache has every token that it has computed."""
+
+    computed: list[list[int]] = field(default_factory=list)
+
+    def answer(self, ids: list[int], params: dict[str, Any]) -> dict[str, Any]:
+        answer = super().answer(ids, params)
+        cached = max((cached_prefix(ids, text) for text in self.computed), default=0)
+        self.computed.append([*ids, *answer["choices"][0]["token_ids"][:-1]])
+        return {**answer, "usage": {**answer["usage"], "prompt_tokens_details": {"cached_tokens": cached}}}
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 16])
+def test_a_token_of_a_text_is_counted_once(chunk: int) -> None:
+    """The last token of a chunk was also prefilled by the next request: work doubled with chunks of one."""
+    request = Request((5, 2, 3), 24, sampling=Sampling(0.7, 0.8, 20))
+    with serving(server := CachingServer(seed=0)):
+        [result] = texts(greedy(), [server], [], replace(SETTINGS, chunk=chunk), [request])
+    usage = result.usage
+    assert usage.server_requests > 1
+    assert usage.prefill_tokens == len(request.prompt_ids)
+    assert usage.forwards == usage.tokens + usage.discarded_tokens
 
 
 def test_random_and_always_and_takeover(student: FakeServer, teacher: FakeServer) -> None:
