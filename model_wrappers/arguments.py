@@ -14,6 +14,7 @@ from s2t_eval.model_wrappers.argument_checks import (
     require_number,
 )
 from s2t_eval.ranges import FIRING_RATE, SEED, SHARE, TOP_P, Range, require_choice
+from s2t_eval.remote.drafting import LATER
 from s2t_eval.remote.settings import RemoteSettings, server_urls
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.thresholds import ThresholdLookup
@@ -77,7 +78,7 @@ class ServerArguments(CommonArguments):
         student_url: base URLs of the servers of the student, joined by `+`. None loads the student here; with
             it `pretrained` names the tokenizer and the configuration only.
         chunk: tokens that a student's server generates before they are decided; shorter chunks suit high
-            rates of fired steps.
+            rates of fired steps. Greedy text, of which nothing is decided, is generated 256 tokens at a time.
         concurrency: texts decoded at once on servers.
         timeout_s: seconds after which a request without an answer is sent again.
         patience_s: seconds for which a request is repeated while no server answers it.
@@ -356,6 +357,7 @@ class TeacherArguments(SelectionArguments, PairArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_chunk()
         if self.verify == "auto":
             return
         if self.uses_servers:
@@ -369,6 +371,15 @@ class TeacherArguments(SelectionArguments, PairArguments):
                 f"verify: under {self._named(self.trigger)} the teacher reads a text only where a step "
                 f"fires, got {self.verify!r}; leave it out"
             )
+
+    def _check_chunk(self) -> None:
+        """Refuse a length of chunks where the student is in this process and ends them by itself."""
+        if self.chunk == RemoteSettings.chunk or self.student_url is not None or self.trigger in LATER:
+            return
+        raise ValueError(
+            f"chunk: with trigger={self.trigger} a student in this process writes until a step fires, got "
+            f"{self.chunk}; leave it out ({' and '.join(LATER)} alone are decided by chunks)"
+        )
 
     @property
     def needs_rows(self) -> bool:

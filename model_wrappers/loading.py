@@ -14,10 +14,10 @@ from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.artifacts.manifest import UNKNOWN_WEIGHTS
 from s2t_eval.embedded import resolve_model
 from s2t_eval.engine import ModelRunner
-from s2t_eval.model_wrappers.arguments import CommonArguments
+from s2t_eval.model_wrappers.arguments import CommonArguments, ServerArguments
 from s2t_eval.model_wrappers.checked_model import CheckedModel
 from s2t_eval.model_wrappers.processes import SharedWork
-from s2t_eval.model_wrappers.served import Served
+from s2t_eval.model_wrappers.served import Served, require_no_weights
 from s2t_eval.model_wrappers.served_identity import require_served, unloaded_fingerprint, unloaded_model
 from s2t_eval.model_wrappers.splitting import ModelArguments, split_arguments
 from s2t_eval.model_wrappers.stock_arguments import require_context, require_stock
@@ -49,7 +49,7 @@ class LoadedStudent(CheckedModel, SharedWork):
         self.model_args = kwargs
         if self.arguments.trace:
             require_new_trace(Path(str(self.arguments.trace)))
-        self.served = Served.of(self.arguments, kwargs)
+        self.served = Served.of(self.arguments)
         if self.is_student_served:
             stock["device"] = "cpu"
         elif stock.get("device") is None:  # stock refuses None, and takes "cuda" even where there is none
@@ -86,6 +86,8 @@ class LoadedStudent(CheckedModel, SharedWork):
         cls.require_arguments(checked.own, model_args)
         require_stock(checked.stock)
         require_teacher_options(checked.teacher, checked.stock)
+        if isinstance(checked.own, ServerArguments) and checked.own.student_url is not None:
+            require_no_weights(model_args)
         return checked
 
     @classmethod

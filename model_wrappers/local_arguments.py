@@ -110,8 +110,12 @@ class LocalArguments(SelectionArguments, ServerArguments):
             )
 
     def _check_servers(self) -> None:
-        """Refuse what only servers can have, and a concurrency where a teacher is loaded here."""
+        """Refuse what only servers can have or not have, and a concurrency where a teacher is loaded here."""
         if self.uses_servers:
+            if not self.merge:
+                raise ValueError(
+                    "merge: with student_url the server applies the adapter, got False; leave it out"
+                )
             if self.teacher is not None:
                 self.require_own_concurrency()
             return

@@ -137,6 +137,7 @@ class S2TLocal(SelectionLM):
                 f"adapter_scale={self.adapter_scale}: the servers' factor is {served_scale}; leave it out, "
                 "or where it is the selector's own, merge it (`s2t-eval export --merged`)"
             )
+        self._require_read_names(self.selector.info.form)
         if self._has_reserved_rows:
             fleet = with_reserved_rows(fleet, self.selector, self.local.exported)
             self._require_served_export(fleet)
@@ -148,6 +149,18 @@ class S2TLocal(SelectionLM):
         assert fleet.adapter is not None
         require_separate(fleet.students, fleet.adapter, self.local.remote_settings)
         return fleet
+
+    def _require_read_names(self, form: str) -> None:
+        """Raise `ValueError` for a name on the servers that a selector of this form does not use."""
+        name, value, use = (
+            ("adapter", self.local.adapter, "in the checkpoint that the servers serve (exported=FOLDER)")
+            if self._has_reserved_rows
+            else ("exported", self.local.exported, "an adapter that they serve as a LoRA (adapter=NAME)")
+        )
+        if value is not None:
+            raise ValueError(
+                f"{name}={value}: on servers a selector of form {form} is {use}; leave {name} out"
+            )
 
     def _require_served_student(self) -> None:
         """Nothing yet: the form of the selector decides which model the servers are to serve (`_fleet`)."""

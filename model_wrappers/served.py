@@ -13,6 +13,7 @@ from s2t_eval.embedded import resolve_model
 from s2t_eval.engine.stop import AnswerOf, Decode
 from s2t_eval.model_wrappers.arguments import CommonArguments, PairArguments, ServerArguments
 from s2t_eval.model_wrappers.served_identity import named_fingerprint, require_served
+from s2t_eval.model_wrappers.splitting import LOADING_ARGS
 from s2t_eval.models.loading import UNREADABLE, loading
 from s2t_eval.models.vocabulary import require_same_vocabulary
 from s2t_eval.remote.build import Fleet, LocalModels
@@ -23,11 +24,17 @@ from s2t_eval.selection.policy import Policy
 
 logger = logging.getLogger(__name__)
 
-REFUSED = (
+WEIGHTS = (
     *("peft", "delta", "gguf_file", "load_in_4bit", "load_in_8bit", "quantization_config"),
     *("autogptq", "gptqmodel"),
 )
 """Arguments that change a model's weights, which are the server's."""
+PLACING = ("parallelize", "max_memory_per_gpu", "max_cpu_memory", "offload_folder", "tp_plan")
+"""Arguments of stock `hf` about how weights are spread over devices."""
+LOADED_HERE = (*PLACING, *sorted(LOADING_ARGS.difference(WEIGHTS)))
+"""Arguments about loading weights, of which none are loaded beside servers."""
+NOT_STATED = "of the server"
+"""The dtype of a student on servers, where the user names none."""
 
 
 class ServedTeacher(NamedTuple):
@@ -52,11 +59,11 @@ class Served:
         self.settings = settings
 
     @classmethod
-    def of(cls, arguments: CommonArguments, model_args: Mapping[str, Any]) -> Served | None:
+    def of(cls, arguments: CommonArguments) -> Served | None:
         """The servers in a backend's arguments, probed and warmed up; None where there are none.
 
         Raises:
-            ValueError: an argument that only a model loaded here can have.
+            ValueError: several processes were started together.
             ServerError: servers that lack what a run needs.
             ServersUnavailableError: a server that does not answer.
         """
@@ -64,7 +71,6 @@ class Served:
             return None
         students: tuple[str, ...] = ()
         if arguments.student_url is not None:
-            _require_plain(model_args)
             _require_one_process()
             students = server_urls("student_url", arguments.student_url)
         teachers: tuple[str, ...] = ()
@@ -139,16 +145,25 @@ def stated_dtype(model_args: Mapping[str, Any]) -> str:
         model_args: as the user gave them. A dtype among them is compared with nothing; it tells runs apart.
     """
     dtype = model_args.get("dtype")
-    return "of the server" if dtype in (None, "auto") else f"{str(dtype).removeprefix('torch.')}, as stated"
+    return NOT_STATED if dtype in (None, "auto") else f"{str(dtype).removeprefix('torch.')}, as stated"
 
 
-def _require_plain(model_args: Mapping[str, Any]) -> None:
-    """Raise `ValueError` for an argument that changes the weights of a model that is loaded here."""
-    for name in REFUSED:
+def require_no_weights(model_args: Mapping[str, Any]) -> None:
+    """Raise `ValueError` for an argument about weights, which a student on servers has none of here.
+
+    Args:
+        model_args: as the user gave them.
+    """
+    for name in WEIGHTS:
         if model_args.get(name):
             raise ValueError(
                 f"{name}: with student_url the model is the server's; merge it into a checkpoint "
                 "(`s2t-eval export --merged`), serve that, and leave the argument out"
+            )
+    for name in LOADED_HERE:
+        if model_args.get(name):
+            raise ValueError(
+                f"{name}: with student_url no weights are loaded here, so it has no effect; leave it out"
             )
 
 

@@ -125,6 +125,12 @@ def _require_known(
     unknown = [name for name in model_args if name not in known]
     if not unknown:
         return
+    if unknown[0] in ADDRESSES and ADDRESSES[0] in own_names:
+        here = ", or load the teacher here by teacher=MODEL" if "teacher" in own_names else ""
+        raise ValueError(
+            f"--model {method}: {unknown[0]}: its student alone may be on servers ({ADDRESSES[0]}); leave it "
+            f"out{here}"
+        )
     if unknown[0] in ADDRESSES:
         raise ValueError(
             f"--model {method}: {unknown[0]}: its models run in this process only; on servers run "

@@ -103,7 +103,8 @@ COUNTS: dict[str, str] = {
     "cached_texts": "texts among them that came from the response cache",
     "tokens": "generated tokens, final stop tokens included",
     "forwards": "forward passes of the student that a text took part in, summed over texts, prefill included",
-    "prefill_tokens": "prompt tokens that were computed (shared beginnings are computed once)",
+    "prefill_tokens": "prompt tokens that were computed (shared beginnings are computed once); on servers "
+    "also tokens of a text that a request computes again",
     "triggers": "fired steps",
     "flips": "fired steps at which another token than greedy's was taken",
     "hits": "fired steps at which the teacher's most likely token was among the candidates",

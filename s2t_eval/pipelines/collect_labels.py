@@ -15,12 +15,13 @@ from s2t_eval.artifacts.json_lines import read_json_lines
 from s2t_eval.artifacts.manifest import UNKNOWN_WEIGHTS
 from s2t_eval.engine import Request
 from s2t_eval.engine.progress import GenerationProgress
+from s2t_eval.model_wrappers.arguments import TeacherArguments
 from s2t_eval.model_wrappers.local_arguments import LocalArguments
 from s2t_eval.model_wrappers.s2t import SelectionLM, SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal
+from s2t_eval.model_wrappers.served import NOT_STATED, stated_dtype
 from s2t_eval.model_wrappers.teacher import teacher_model_args
 from s2t_eval.models.vocabulary import vocabulary_hash
-from s2t_eval.pipelines.calibrate import load_lm
 from s2t_eval.pipelines.overlap import without_evaluation_problems
 from s2t_eval.pipelines.prompts import (
     QUESTION_FIELDS,
@@ -61,6 +62,20 @@ class LabelledArguments(LocalArguments):
 
     def _check_teacher(self) -> None:
         """The pipeline reads the teacher."""
+
+
+@dataclass(frozen=True)
+class LabelledPairArguments(TeacherArguments):
+    """Arguments of a student and the teacher that labels its texts; neither writes with the other."""
+
+    def require_own_concurrency(self) -> None:
+        """The model on servers works alone, so no cache of a model of this process limits it."""
+
+
+class LabelledPair(SelectToThink):
+    """A student, which writes the texts alone, beside the teacher that labels them."""
+
+    ARGUMENTS = LabelledPairArguments
 
 
 class LabelledPPSLocal(PPSLocal):
@@ -218,10 +233,12 @@ def _manifest(
 
 
 def _dtypes(lm: SelectionLM) -> dict[str, str]:
-    """The data types of the models that are in this process, by their roles."""
+    """The data types of the models by their roles; that of a student on servers if the user states it."""
     is_served = lm.served is not None and lm.served.has_student
     models = {"student": None if is_served else lm.student, "teacher": lm.teacher}
-    return {role: str(runner.base.dtype) for role, runner in models.items() if runner is not None}
+    dtypes = {role: str(runner.base.dtype) for role, runner in models.items() if runner is not None}
+    stated = stated_dtype(lm.model_args) if is_served else NOT_STATED
+    return dtypes if stated == NOT_STATED else {"student": stated, **dtypes}
 
 
 def _teacher_name(lm: SelectionLM) -> str:
@@ -242,10 +259,19 @@ def _rollouts(lm: SelectionLM) -> dict[str, Any] | None:
 
 
 def load_pair(pretrained: str, teacher: str | None, teacher_args: str = "", **stock: Any) -> SelectToThink:
-    """Load student and teacher, and check that they share one vocabulary; see `load_lm`."""
-    lm = load_lm(pretrained, teacher, teacher_args, **stock)
-    assert isinstance(lm, SelectToThink)
-    return lm
+    """Load student and teacher, and check that they share one vocabulary.
+
+    Args:
+        pretrained: the student.
+        teacher: the teacher; None where `teacher_url` names its servers.
+        teacher_args: how the teacher is loaded; see `model_wrappers.teacher.read_teacher_args`.
+        stock: further arguments of lm_eval's `hf` model, such as `dtype`, and those of servers.
+
+    Raises:
+        ValueError: arguments of a teacher that are unusable.
+    """
+    options = teacher_model_args(teacher_args)
+    return LabelledPair(pretrained, teacher=teacher, trigger="never", **options, **stock)
 
 
 def load_writers(

@@ -81,6 +81,11 @@ class LocalModels:
     teacher: ModelRunner | None = None
     rows: int = 32
 
+    @property
+    def runners(self) -> tuple[ModelRunner, ...]:
+        """Those that there are."""
+        return tuple(runner for runner in (self.student, self.teacher) if runner is not None)
+
 
 @dataclass(frozen=True)
 class Roles:

@@ -247,11 +247,13 @@ class Pool:
         return True
 
     def _wait(self, failed: FailedAttemptError, failures: int) -> float:
-        """Seconds until the next attempt; different for each document, so that not all return at once."""
-        if failed.wait_s is not None:
-            return min(failed.wait_s, self.settings.patience_s)
+        """Seconds until the next attempt; different for each document, so that not all return at once.
+
+        A server may name a longer one, and not a shorter one: some name 0 seconds, whatever their load.
+        """
         longest: float = min(FIRST_WAIT_S * 2 ** min(failures - 1, 10), LONGEST_WAIT_S)
-        return longest * self._jitter.uniform(0.5, 1.0)
+        own = longest * self._jitter.uniform(0.5, 1.0)
+        return own if failed.wait_s is None else min(max(failed.wait_s, own), self.settings.patience_s)
 
 
 def new_session(settings: RemoteSettings) -> aiohttp.ClientSession:

@@ -9,6 +9,7 @@ thousand.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import queue
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -81,7 +82,10 @@ class _Run(Generic[Item, Output]):
         self._room = asyncio.Semaphore(ROOM * settings.concurrency)
         self._loop = asyncio.new_event_loop()
         self._task = self._loop.create_task(self._run_all())
-        self._thread = threading.Thread(target=self._run, name="s2t-eval-servers")
+        # The traceback of a caller's own error may hold the generator of the results, which stays open then.
+        # Python does not wait for a daemon thread, which is stopped before Python ends.
+        self._thread = threading.Thread(target=self._run, name="s2t-eval-servers", daemon=True)
+        atexit.register(self.stop)
         self._thread.start()
 
     def results(self, on_idle: Callable[[], object]) -> Iterator[Output]:
@@ -105,6 +109,7 @@ class _Run(Generic[Item, Output]):
             self._loop.call_soon_threadsafe(self._task.cancel)
         self._thread.join()
         self._loop.close()
+        atexit.unregister(self.stop)
 
     def _run(self) -> None:
         end = _End(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import abc
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Protocol
 
 import aiohttp
 
+from s2t_eval.engine.out_of_memory import is_out_of_memory
 from s2t_eval.engine.request import Request, Result
 from s2t_eval.engine.sequence import Sequence
 from s2t_eval.engine.stepper import OnRound, Round
@@ -16,6 +18,8 @@ from s2t_eval.remote.build import LocalModels
 from s2t_eval.remote.jobs import Work, run_jobs
 from s2t_eval.remote.protocol import SUPPORT
 from s2t_eval.remote.settings import RemoteSettings
+
+logger = logging.getLogger(__name__)
 
 
 class OneText(Protocol):
@@ -33,19 +37,51 @@ class OneText(Protocol):
 def decode_texts(
     requests: abc.Sequence[Request],
     sequence: abc.Callable[[int, Request], Sequence],
-    decoder: abc.Callable[[aiohttp.ClientSession], OneText],
+    decoder: abc.Callable[[aiohttp.ClientSession, LocalModels], OneText],
     settings: RemoteSettings,
+    local: LocalModels,
     on_round: OnRound | None,
 ) -> abc.Iterator[Result]:
     """The results, each as soon as its text has ended, in no fixed order.
 
+    When memory runs out, the number of cache rows of a model of this process is halved, and unfinished texts
+    are generated again, as in the engine. An error or Ctrl-C frees its cache.
+
     Args:
         requests: the texts to generate.
         sequence: the state of a new text, from its index and request.
-        decoder: the method over an HTTP client; it is closed at the end.
-        settings: texts at once, timeouts.
+        decoder: the method over an HTTP client and the models of this process; it is closed at the end.
+        settings: texts at once where no model is in this process, timeouts.
+        local: the models of this process.
         on_round: called when texts end and twice a second.
     """
+    waiting = dict(enumerate(requests))
+    local = replace(local, rows=max(1, min(local.rows, len(requests))))
+    while waiting:
+        try:
+            for result in _decode(list(waiting.items()), sequence, decoder, settings, local, on_round):
+                del waiting[result.index]
+                yield result
+        except GeneratorExit:  # the caller takes no further text, and may be decoding others by now
+            raise
+        except BaseException as error:  # Ctrl-C too, after which a session goes on with these models
+            for runner in local.runners:
+                runner.release()
+            if not (local.runners and is_out_of_memory(error)) or local.rows == 1:
+                raise
+            local = replace(local, rows=local.rows // 2)
+            logger.warning("out of memory: continuing with %d rows at once", local.rows)
+
+
+def _decode(
+    texts: abc.Sequence[tuple[int, Request]],
+    sequence: abc.Callable[[int, Request], Sequence],
+    decoder: abc.Callable[[aiohttp.ClientSession, LocalModels], OneText],
+    settings: RemoteSettings,
+    local: LocalModels,
+    on_round: OnRound | None,
+) -> abc.Iterator[Result]:
+    """The results of texts with their indices, by models of this process with as many rows as `local` has."""
     active: dict[int, Sequence] = {}
 
     def show(result: Result | None) -> None:
@@ -59,26 +95,25 @@ def decode_texts(
 
     stack = ExitStack()
 
-    def start(session: aiohttp.ClientSession) -> Work[Request, Result]:
-        method = stack.enter_context(closing(decoder(session)))
+    def start(session: aiohttp.ClientSession) -> Work[tuple[int, Request], Result]:
+        method = stack.enter_context(closing(decoder(session, local)))
 
-        async def decode(index: int, request: Request) -> Result:
+        async def decode(_: int, text: tuple[int, Request]) -> Result:
+            index, request = text
             active[index] = seq = sequence(index, request)
             return await method.decode(seq)
 
         return decode
 
     with stack:
-        for result in run_jobs(requests, start, settings, lambda: show(None)):
+        for result in run_jobs(texts, start, settings_beside(local, settings), lambda: show(None)):
             show(result)
             yield result
 
 
 def settings_beside(local: LocalModels, settings: RemoteSettings) -> RemoteSettings:
     """The settings, with as many texts at once as a model of this process has cache rows."""
-    if local.student is None and local.teacher is None:
-        return settings
-    return replace(settings, concurrency=local.rows)
+    return replace(settings, concurrency=local.rows) if local.runners else settings
 
 
 def require_room(requests: abc.Sequence[Request], longest: int) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Coroutine, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
 
@@ -37,6 +39,9 @@ ROUNDING = 1e-3
 """How far a log-probability may be above 0, and a sum of probabilities above 1."""
 MOST_ROWS = 2**20
 """No model has as many rows of its output, so its n most likely tokens are more likely than n / MOST_ROWS."""
+
+
+T = TypeVar("T")
 
 
 class Finding(NamedTuple):
@@ -158,12 +163,27 @@ def examine(
     return run_in_thread(all_reports())
 
 
-def run_in_thread(work: Any) -> Any:
-    """The result of a coroutine, also where the calling thread has a running loop, as a notebook has."""
-    from concurrent.futures import ThreadPoolExecutor
+def run_in_thread(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine, also where the calling thread has a running loop, as a notebook has.
+
+    Ctrl-C cancels the coroutine. Without that the caller would wait until a server that hangs has timed out.
+    """
+    begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = Future()
+
+    async def cancellable() -> T:
+        task = asyncio.ensure_future(work)
+        begun.set_result((asyncio.get_running_loop(), task))
+        return await task
 
     with ThreadPoolExecutor(1) as executor:
-        return executor.submit(asyncio.run, work).result()
+        result = executor.submit(asyncio.run, cancellable())
+        try:
+            return result.result()
+        except KeyboardInterrupt:
+            loop, task = begun.result()
+            with suppress(RuntimeError):  # the loop may have ended by itself
+                loop.call_soon_threadsafe(task.cancel)
+            raise
 
 
 class _Probe:
@@ -215,7 +235,13 @@ class _Probe:
     async def _endpoint(self, server: Server) -> Finding:
         reply = await self._generate(server, draft_body([1], 1, (), 1))
         if reply.status == 404:
-            return Finding("endpoint", False, True, f"it has no {GENERATE}; start it with --enable-scale-out")
+            other = (
+                ""
+                if _is_tested(server)
+                else f" (vLLM {server.version} may lack it; tested: {TESTED_VERSION})"
+            )
+            message = f"it has no {GENERATE}; start it with --enable-scale-out{other}"
+            return Finding("endpoint", False, True, message)
         if reply.status != 200:
             message = f"{GENERATE} answers HTTP {reply.status}, {reply.message}"
             return Finding("endpoint", False, True, message)
@@ -327,6 +353,9 @@ def are_log_probabilities(largest: Sequence[float]) -> bool:
 
 
 def _version(server: Server) -> Finding:
-    is_tested = server.version.startswith(TESTED_VERSION)
-    note = "" if is_tested else f"; the protocol was tested with {TESTED_VERSION}"
-    return Finding("version", is_tested, False, f"vLLM {server.version}{note}")
+    note = "" if _is_tested(server) else f"; the protocol was tested with {TESTED_VERSION}"
+    return Finding("version", _is_tested(server), False, f"vLLM {server.version}{note}")
+
+
+def _is_tested(server: Server) -> bool:
+    return server.version.startswith(TESTED_VERSION)

@@ -11,7 +11,7 @@ from s2t_eval.engine.sequence import Sequence
 from s2t_eval.engine.stepper import OnRound
 from s2t_eval.engine.stop import AnswerOf, Decode, StopRule
 from s2t_eval.remote.build import Fleet, LocalModels, Roles
-from s2t_eval.remote.many_texts import decode_texts, require_room, settings_beside
+from s2t_eval.remote.many_texts import decode_texts, require_room
 from s2t_eval.remote.protocol import MAX_IDS, SUPPORT
 from s2t_eval.remote.settings import RemoteSettings
 from s2t_eval.remote.text import TRIGGERS, TextDecoder
@@ -57,7 +57,7 @@ class RemoteScheduler:
         self.fleet = fleet
         self.policy = policy
         self.text_vocab = text_vocab
-        self.settings = settings_beside(self.local, settings or RemoteSettings())
+        self.settings = settings or RemoteSettings()
         self.decode = decode
         self.answer_of = answer_of
         self.keep_top = keep_top
@@ -76,15 +76,15 @@ class RemoteScheduler:
         """
         require_room(requests, self.fleet.max_length)
         longest = longest_text(requests)
-        roles = Roles(self.fleet, self.local, self.policy, self.text_vocab, self.settings, longest)
 
-        def decoder(session: aiohttp.ClientSession) -> TextDecoder:
+        def decoder(session: aiohttp.ClientSession, local: LocalModels) -> TextDecoder:
+            roles = Roles(self.fleet, local, self.policy, self.text_vocab, self.settings, longest)
             return roles.decoder(session, self.keep_top)
 
         def sequence(index: int, request: Request) -> Sequence:
             return Sequence(index, request, StopRule(request, self.decode, self.answer_of))
 
-        return decode_texts(requests, sequence, decoder, self.settings, on_round)
+        return decode_texts(requests, sequence, decoder, self.settings, self.local, on_round)
 
 
 def require_servable(policy: Policy, fleet: Fleet, has_student: bool = False) -> None:

@@ -23,7 +23,8 @@ class RemoteStudent(RemoteWriter):
         super().__init__(pool, text_vocab, _count_draft)
 
 
-def _count_draft(seq: Sequence, usage: ServerUsage) -> None:
+def _count_draft(seq: Sequence, usage: ServerUsage, is_begun: bool) -> None:
     seq.usage.server_requests += 1
     seq.usage.forwards += usage.generated
-    seq.usage.prefill_tokens += usage.computed
+    # The next request computes the last generated token, which counts as one of the text.
+    seq.usage.prefill_tokens += max(0, usage.computed - is_begun)

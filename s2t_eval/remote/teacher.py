@@ -121,7 +121,7 @@ def log_prob_table(columns: Seq[Seq[float]]) -> Tensor:
     return torch.from_numpy(table)
 
 
-def _count_draft(seq: Sequence, usage: ServerUsage) -> None:
+def _count_draft(seq: Sequence, usage: ServerUsage, is_begun: bool) -> None:
     _count(seq, usage.computed + usage.generated - 1)
     seq.usage.teacher_calls += usage.generated - 1  # a pass for each token, as in this process
 

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import itertools
 from collections import abc
+from typing import Protocol
 
 from s2t_eval.engine.sequence import Sequence
 from s2t_eval.remote.client import Pin, Pool
 from s2t_eval.remote.protocol import SUPPORT, Drafted, DraftedStep, ServerUsage, draft_body, read_draft
 from s2t_eval.remote.settings import ServerError
 
-Count = abc.Callable[[Sequence, ServerUsage], None]
-"""Counts the cost of a request for a text."""
+
+class Count(Protocol):
+    """Counts the cost of a request for a text."""
+
+    def __call__(self, seq: Sequence, usage: ServerUsage, is_begun: bool) -> None:
+        """Count it.
+
+        Args:
+            seq: the text.
+            usage: of the request.
+            is_begun: whether tokens have been generated behind the prompt, of which the request computes the
+                last one.
+        """
+        ...
 
 
 class RemoteWriter:
@@ -52,7 +65,7 @@ class RemoteWriter:
         """
 
         def count(usage: ServerUsage) -> None:
-            self._count_draft(seq, usage)
+            self._count_draft(seq, usage, is_begun=bool(seq.output or ahead))
 
         stops = sorted(seq.request.stop_ids)
         return await draft_chunk(

@@ -130,8 +130,8 @@ class LabelManifest:
             None without top steps.
         shards: file name -> number of rows.
         rollouts: the selector with which the texts were written, and its policy; None for greedy texts.
-        dtypes: "student" and "teacher" -> data type of its weights, where they are in this process; None in
-            sets of earlier versions.
+        dtypes: "student" and "teacher" -> data type of its weights, where they are in this process, and of a
+            student on servers where the user states it; None in sets of earlier versions.
     """
 
     student: str

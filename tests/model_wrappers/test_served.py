@@ -23,6 +23,7 @@ from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.served_identity import unloaded_fingerprint, unloaded_model
 from s2t_eval.model_wrappers.specreason import SpecReason
+from s2t_eval.model_wrappers.usable_arguments import require_usable_arguments
 from s2t_eval.models.loading import ModelLoadError, load_model
 from s2t_eval.models.vocabulary import VocabularyMismatchError
 from s2t_eval.remote.settings import ServerError, ServersUnavailableError
@@ -329,6 +330,15 @@ def test_a_teacher_with_other_tokens_is_refused(urls: dict[str, str], tmp_path: 
             "teacher_dtype: the server of teacher_url decides it",
         ),
         ({"threshold": 1.0, "peft": "x"}, "peft: with student_url the model is the server's"),
+        ({"threshold": 1.0, "parallelize": True}, "parallelize: with student_url no weights are loaded here"),
+        (
+            {"threshold": 1.0, "attn_implementation": "eager"},
+            "attn_implementation: with student_url no weights",
+        ),
+        (
+            {"trigger": "margin", "threshold": 0.5, "student_url": None, "chunk": 4},
+            "chunk: with trigger=margin a student in this process writes until a step fires, got 4",
+        ),
         (
             {"threshold": 1.0, "student_url": None, "teacher_url": None, "chunk": 4},
             "chunk: it is a setting of",
@@ -336,9 +346,26 @@ def test_a_teacher_with_other_tokens_is_refused(urls: dict[str, str], tmp_path: 
     ],
 )
 def test_arguments_that_do_not_fit(urls: dict[str, str], more: dict[str, Any], message: str) -> None:
+    """Arguments about loading, and a `chunk` that no trigger uses, were accepted and ignored."""
     arguments = {"teacher": TEACHER, **urls, **more}
     with pytest.raises(ValueError, match=message):
         SelectToThink(STUDENT, **arguments).generator()
+
+
+def test_arguments_about_weights_are_refused_before_a_server_is_asked() -> None:
+    """A recipe's row with one of them ended after all steps before it, and beside a dead server never."""
+    with pytest.raises(ValueError, match="load_in_8bit: with student_url the model is the server's"):
+        require_usable_arguments("greedy", "student_url=http://127.0.0.1:9,load_in_8bit=True")
+
+
+@pytest.mark.parametrize(
+    ("model", "more"), [("greedy", ""), ("pps_local", ", or load the teacher here by tea")]
+)
+def test_a_teacher_on_servers_beside_a_method_without_one(model: str, more: str) -> None:
+    """The message said that the method's models run in this process only, and named it among the others."""
+    message = rf"teacher_url: its student alone may be on servers \(student_url\); leave it out{more}"
+    with pytest.raises(ValueError, match=message):
+        require_usable_arguments(model, "student_url=http://a:1,teacher_url=http://b:1,selector=x")
 
 
 def test_several_processes_are_refused(urls: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

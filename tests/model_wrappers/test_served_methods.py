@@ -157,6 +157,8 @@ def test_reserved_rows_of_the_server_score(tmp_path: Path) -> None:
         write_info(selector, replace(info, temperature=2.0))
         with pytest.raises(ValueError, match="was made from another selector"):
             S2TLocal(**arguments, trigger="always", **urls)
+        with pytest.raises(ValueError, match=r"adapter=sel: .* form lookahead is in the checkpoint that"):
+            S2TLocal(**arguments, trigger="always", adapter="sel", **urls)
         with pytest.raises(ValueError, match="needs the folder of `s2t-eval export --to_reserved_rows`"):
             S2TLocal(**arguments, trigger="always", exported=str(student), **urls)
 
@@ -246,6 +248,8 @@ def test_servers_without_the_adapter_are_refused(server: ModelServer, tmp_path: 
         ({"adapter_scale": 0.5}, "adapter_scale=0.5: the servers' factor is 1"),
         ({"trigger": "router", "tau": 0.05}, "expected one of kl, entropy64, .* got 'router'"),
         ({"peft": "x"}, "peft=x cannot be combined"),
+        ({"merge": False}, "merge: with student_url the server applies the adapter, got False"),
+        ({"exported": "x"}, r"exported=x: .* form direct is an adapter that they serve as a LoRA"),
     ):
         with pytest.raises(ValueError, match=message):
             PPSLocal(**{"pretrained": STUDENT, "selector": SELECTOR, **arguments}, student_url=server.url)

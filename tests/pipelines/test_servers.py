@@ -148,10 +148,24 @@ def test_without_a_teacher_local_triggers_are_calibrated(servers: list[FakeServe
 def test_one_model_on_a_server_and_the_other_one_here(
     servers: list[FakeServer], tmp_path: Path, role: str
 ) -> None:
-    """A small student here and a large teacher on servers, or the other way round."""
+    """A small student here and a large teacher on servers, or the other way round.
+
+    `--concurrency` was refused there: "batch_size decides it", which it did not.
+    """
     server = servers[0] if role == "student" else servers[2]
-    models = ["--pretrained", STUDENT, "--teacher", TEACHER, f"--{role}-url", server.url]
+    models = [
+        "--pretrained",
+        STUDENT,
+        "--teacher",
+        TEACHER,
+        f"--{role}-url",
+        server.url,
+        "--concurrency",
+        "1",
+    ]
+    server.most_open = 0
     cli.main(["collect", *models, *PROBLEM_OPTIONS, "--steps", "all", "--out", str(tmp_path / "labels")])
+    assert server.most_open == 1
     labels = LabelSet.load(tmp_path / "labels")
     assert labels.manifest.has_exact_entropy == (role == "teacher")
     for row, steps in zip(labels, slow_steps(), strict=True):
@@ -170,6 +184,22 @@ def collected(servers: list[FakeServer], tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("labels") / "labels"
     command("collect", servers, "--steps", "all", "--out", folder, "--concurrency", "3")
     return folder
+
+
+def test_labels_of_another_stated_dtype_are_not_reused(
+    servers: list[FakeServer], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Texts of a student served in bfloat16 were joined with those of one in float32."""
+    options = ("--steps", "all", "--dtype")
+    command("collect", servers, *options, "bfloat16", "--out", tmp_path / "first")
+    dtypes = LabelSet.load(tmp_path / "first").manifest.dtypes
+    assert dtypes == {"student": "bfloat16, as stated"}
+    reusing = ("--reuse", tmp_path / "first", "--out", tmp_path / "second")
+    with pytest.raises(SystemExit):
+        command("collect", servers, *options, "float32", *reusing)
+    assert "bfloat16, as stated" in capsys.readouterr().err
+    command("collect", servers, *options, "bfloat16", *reusing)
+    assert LabelSet.load(tmp_path / "second").manifest.dtypes == dtypes
 
 
 def test_labels_are_the_slow_twins(collected: Path) -> None:

@@ -49,6 +49,7 @@ class FakeServer:
         has_logits: whether it returns logits in the place of log-probabilities.
         has_key: whether it answers to nobody without a key, but for generate requests, as vLLM does.
         slow_s: seconds before an answer with the fault `slow`.
+        release: version of vLLM.
     """
 
     seed: int = 0
@@ -61,10 +62,14 @@ class FakeServer:
     has_logits: bool = False
     has_key: bool = False
     slow_s: float = 3.0
+    release: str = RECORDED["version"]["version"]
     url: str = ""
     requests: list[dict[str, Any]] = field(default_factory=list)
     refused: int = 0
     """connections that were cut"""
+    most_open: int = 0
+    """generate requests that were open at once"""
+    _num_open: int = 0
 
     def values(self, ids: list[int]) -> list[float]:
         values = log_probs(self.seed, tuple(ids[-3:]), self.vocab)
@@ -77,9 +82,17 @@ class FakeServer:
         return web.json_response({**RECORDED["models"], "data": [{**model, "root": self.root}]})
 
     async def version(self, request: web.Request) -> web.Response:
-        return web.json_response(RECORDED["version"])
+        return web.json_response({**RECORDED["version"], "version": self.release})
 
     async def generate(self, request: web.Request) -> web.StreamResponse:
+        self._num_open += 1
+        self.most_open = max(self.most_open, self._num_open)
+        try:
+            return await self._generated(request)
+        finally:
+            self._num_open -= 1
+
+    async def _generated(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         fault = self.faults.get(len(self.requests), "")
         self.requests.append(body)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
 from s2t_eval.engine import Finish, Request, Result, Sampling
+from s2t_eval.engine.prefix_cache import cached_prefix
 from s2t_eval.remote.build import Fleet
 from s2t_eval.remote.client import ATTEMPTS_PER_SERVER, RETRY_S, FailedAttemptError, Pin, Pool, Server
 from s2t_eval.remote.probe import are_log_probabilities, connect, examine
@@ -222,6 +226,21 @@ def test_an_overloaded_server_is_waited_for(student: FakeServer, status: str) ->
     assert contents(waited) == contents(expected)
 
 
+def test_a_server_that_asks_for_no_wait_is_not_flooded(
+    student: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`Retry-After: 0` of an overloaded server had every text repeat its request without a pause."""
+    monkeypatch.setattr("s2t_eval.remote.client.FIRST_WAIT_S", 0.1)
+    monkeypatch.setattr("s2t_eval.remote.client.LONGEST_WAIT_S", 0.2)
+    with serving(student):
+        fleet = connect([student.url], [], SETTINGS)
+        student.requests.clear()
+        student.faults = dict.fromkeys(range(100_000), "503")
+        with pytest.raises(ServersUnavailableError, match="HTTP 503"):
+            run(fleet, greedy(), replace(SETTINGS, patience_s=1), REQUESTS[:1])
+    assert len(student.requests) <= 21
+
+
 def test_one_text_at_a_time_tries_a_server_that_did_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a server hangs, each of its texts once waited for the whole timeout before moving."""
     now = 1000.0
@@ -407,6 +426,31 @@ def test_sampled_texts_draw_the_requests_own_numbers(student: FakeServer) -> Non
     assert total(long, "discarded_tokens") > 0 == total(short, "discarded_tokens")
 
 
+@dataclass
+class CachingServer(FakeServer):
+    """Its prefix cache has every token that it has computed."""
+
+    computed: list[list[int]] = field(default_factory=list)
+
+    def answer(self, ids: list[int], params: dict[str, Any]) -> dict[str, Any]:
+        answer = super().answer(ids, params)
+        cached = max((cached_prefix(ids, text) for text in self.computed), default=0)
+        self.computed.append([*ids, *answer["choices"][0]["token_ids"][:-1]])
+        return {**answer, "usage": {**answer["usage"], "prompt_tokens_details": {"cached_tokens": cached}}}
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 16])
+def test_a_token_of_a_text_is_counted_once(chunk: int) -> None:
+    """The last token of a chunk was also prefilled by the next request: work doubled with chunks of one."""
+    request = Request((5, 2, 3), 24, sampling=Sampling(0.7, 0.8, 20))
+    with serving(server := CachingServer(seed=0)):
+        [result] = texts(greedy(), [server], [], replace(SETTINGS, chunk=chunk), [request])
+    usage = result.usage
+    assert usage.server_requests > 1
+    assert usage.prefill_tokens == len(request.prompt_ids)
+    assert usage.forwards == usage.tokens + usage.discarded_tokens
+
+
 def test_random_and_always_and_takeover(student: FakeServer, teacher: FakeServer) -> None:
     policies = [takeover(make_trigger("random"), 0.7), takeover(make_trigger("always"), 0.0, warmup_tokens=3)]
     with serving(student, teacher):
@@ -467,6 +511,14 @@ def test_connect_refuses_servers_that_cannot_serve(student: FakeServer, fault: s
         connect([student.url], [], SETTINGS)
 
 
+def test_an_older_server_without_the_endpoint_is_named_with_its_version() -> None:
+    """The message named a flag alone, which older versions of vLLM refuse as unknown."""
+    for release, more in (("0.32.0", ""), ("0.11.0", r" \(vLLM 0\.11\.0 may lack it; tested: 0\.32\)")):
+        server = FakeServer(faults={0: "404"}, release=release)
+        with serving(server), pytest.raises(ServerError, match=f"start it with --enable-scale-out{more}$"):
+            connect([server.url], [], SETTINGS)
+
+
 def test_connect_refuses_too_few_log_probabilities(student: FakeServer) -> None:
     student.faults = {1: "400"}
     with serving(student), pytest.raises(ServerError, match="--max-logprobs 128"):
@@ -504,6 +556,20 @@ def test_a_server_that_is_not_there() -> None:
         ServersUnavailableError, match=r"student server http://127\.0\.0\.1:9 does not answer"
     ):
         connect(["http://127.0.0.1:9"], [], SETTINGS)
+
+
+def test_a_server_that_hangs_does_not_hold_up_ctrl_c() -> None:
+    """A wrong address, or a server that is stuck: Ctrl-C had no effect until the request had timed out."""
+    server = FakeServer(faults={0: "slow"}, slow_s=8)
+    ident = threading.get_ident()
+    with serving(server):
+        timer = threading.Timer(0.5, lambda: signal.pthread_kill(ident, signal.SIGINT))
+        started = time.monotonic()
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            connect([server.url], [], SETTINGS)
+        assert time.monotonic() - started < 7
+        assert len(server.requests) == 1
 
 
 REFUSED: list[tuple[Callable[[Fleet], object], str]] = [

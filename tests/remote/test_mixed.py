@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -180,6 +181,42 @@ def test_logits_that_are_no_numbers_end_the_run(pair: Pair, role: str) -> None:
     local = LocalModels(runner, None, 4) if role == "student" else LocalModels(None, runner, 4)
     with pytest.raises(NonFiniteLogitsError, match=f"{role}: logits are not finite"):
         pair.results(ANY_STUDENT["margin"], local, pair.requests)
+    assert runner.cache.rows == 0  # its memory is free for the next model of a session
+
+
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_memory_running_out_halves_the_rows_and_changes_no_text(
+    pair: Pair, role: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended the run beside a server, where the same `batch_size` (or `auto`) went on without one."""
+    extend = ModelRunner.extend
+
+    def extend_if_it_fits(self: ModelRunner, rows: list[int], tokens: list[list[int]]) -> list[torch.Tensor]:
+        if self.cache.rows > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return extend(self, rows, tokens)
+
+    policy = ANY_STUDENT["kl"]
+    expected = pair.expected(policy, pair.requests)
+    runners = LocalModels(pair.student, None, 9) if role == "student" else LocalModels(None, pair.teacher, 9)
+    monkeypatch.setattr(ModelRunner, "extend", extend_if_it_fits)
+    with caplog.at_level(logging.WARNING):
+        actual = pair.results(policy, runners, pair.requests)
+    assert [(r.index, r.output_ids, r.finish) for r in actual] == [
+        (r.index, r.output_ids, r.finish) for r in expected
+    ]
+    assert [line for line in caplog.messages if "memory" in line] == [
+        "out of memory: continuing with 2 rows at once"
+    ]
+
+
+def test_memory_that_does_not_hold_one_row_is_an_error(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never_fits(self: ModelRunner, rows: list[int], tokens: list[list[int]]) -> list[torch.Tensor]:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(ModelRunner, "extend", never_fits)
+    with pytest.raises(torch.OutOfMemoryError):
+        pair.results(ANY_STUDENT["margin"], LocalModels(pair.student, None, 4), pair.requests)
 
 
 def test_a_student_on_a_server_refuses_what_only_its_states_tell(pair: Pair) -> None:

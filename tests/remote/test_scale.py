@@ -6,6 +6,8 @@ import asyncio
 import gc
 import json
 import resource
+import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -39,7 +41,7 @@ def url() -> Iterator[str]:
 
 
 def counts(url: str) -> dict[str, int]:
-    with urllib.request.urlopen(url + "/counts", timeout=30) as answer:
+    with urllib.request.urlopen(url + "/counts", timeout=90) as answer:
         read: dict[str, int] = json.load(answer)
     return read
 
@@ -107,6 +109,28 @@ def test_a_slow_caller_holds_the_servers_back() -> None:
             idle.wait(0.01)  # gives the thread time to run ahead as far as it may
         assert len(begun) <= len(taken) + ROOM * settings.concurrency
     assert sorted(taken) == list(range(1000))
+
+
+FAILING_CALLER = """
+from s2t_eval.remote.jobs import run_jobs
+from s2t_eval.remote.settings import RemoteSettings
+
+def start(session):
+    async def work(index, item):
+        return item
+    return work
+
+results = run_jobs(range(1000), start, RemoteSettings(concurrency=2))
+for number in results:
+    raise OSError("a fault of the caller")
+"""
+
+
+def test_a_caller_that_fails_ends_its_process() -> None:
+    """Its traceback held the results, whose thread waited for ever to hand over the next ones."""
+    ended = subprocess.run([sys.executable, "-c", FAILING_CALLER], capture_output=True, text=True, timeout=90)
+    assert ended.returncode == 1
+    assert ended.stderr.strip().endswith("OSError: a fault of the caller")
 
 
 def test_a_process_that_may_open_few_files_opens_few_connections(url: str) -> None:

@@ -22,7 +22,7 @@ from s2t_eval.methods.reasoning_steps import StepEnds
 from s2t_eval.methods.specreason.scores import StepScore, content_of, score_without_content
 from s2t_eval.methods.specreason.stepper import SPECREASON
 from s2t_eval.remote.build import Fleet, LocalModels, Roles
-from s2t_eval.remote.many_texts import decode_texts, require_room, settings_beside
+from s2t_eval.remote.many_texts import decode_texts, require_room
 from s2t_eval.remote.protocol import DraftedStep
 from s2t_eval.remote.roles import Teacher, Writer
 from s2t_eval.remote.settings import RemoteSettings
@@ -187,12 +187,12 @@ class ServedSpecReason:
         question = len(self.score.question)
         require_room(requests, self.fleet.longest_before(question))
         longest = longest_text(requests) + question
-        settings = settings_beside(self.local, self.settings)
-        roles = Roles(self.fleet, self.local, SPECREASON, self.text_vocab, settings, longest)
+        settings = self.settings
         # Of a greedy step nothing but its token is needed, which no other request of a batch takes away.
         draws = any(request.sampling is not None for request in requests)
 
-        def decoder(session: aiohttp.ClientSession) -> SpecReasonText:
+        def decoder(session: aiohttp.ClientSession, local: LocalModels) -> SpecReasonText:
+            roles = Roles(self.fleet, local, SPECREASON, self.text_vocab, settings, longest)
             salt, gates = secrets.token_hex(8), roles.gates(does_teacher_write=draws)
             return SpecReasonText(
                 roles.student(session, salt, gates, self.ends.is_end),
@@ -200,12 +200,12 @@ class ServedSpecReason:
                 self.ends,
                 self.score,
                 self.accept,
-                settings.chunk if self.local.student is None else UNBOUNDED_CHUNK,
-                settings.chunk if self.local.teacher is None else UNBOUNDED_CHUNK,
+                settings.chunk if local.student is None else UNBOUNDED_CHUNK,
+                settings.chunk if local.teacher is None else UNBOUNDED_CHUNK,
             )
 
         def sequence(index: int, request: Request) -> Sequence:
             stop = StopRule(request, self.decode, self.answer_of)
             return Sequence(index, request, stop, num_observed=1)
 
-        return decode_texts(requests, sequence, decoder, settings, on_round)
+        return decode_texts(requests, sequence, decoder, settings, self.local, on_round)
