@@ -260,7 +260,8 @@ def test_the_distilled_student_visits_the_selectors_texts_as_often(name: str) ->
     recipe = read_recipe(name).recipe
 
     def budget(part: SelectorPart | DistilPart) -> tuple[object, ...]:
-        return part.limit, part.epochs, part.held_out, (part.batch_size, part.accumulate), part.rank
+        texts_a_step = (part.batch_size or 0) * (part.accumulate or 0)
+        return part.limit, part.epochs, part.held_out, texts_a_step, part.rank
 
     [distilled] = recipe.distilled.values()
     assert {budget(part) for part in recipe.selectors.values()} == {budget(distilled)}
