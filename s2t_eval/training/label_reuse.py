@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from s2t_eval.training.labels import KIND, LabelError, LabelManifest, LabelSet, Trajectory
+
+logger = logging.getLogger(__name__)
 
 COMPARED = ("student", "teacher", "vocabulary", "prompt", "seed", "teacher_context", "rollouts")
 """Fields of the manifest in which both sets must agree; the prompts themselves are compared too."""
@@ -56,7 +59,7 @@ class ReusedLabels:
                 _require_same_prompts(f"--reuse {folder}", row, prompts[row.problem_id])
             added = {row.problem_id: row for row in wanted if row.problem_id not in texts}
             texts |= added
-            counts[labels.hash] = len(added)
+            counts[labels.hash] = counts.get(labels.hash, 0) + len(added)
         return cls(texts, counts)
 
 
@@ -65,7 +68,14 @@ def _require_same_making(artifact: str, saved: LabelManifest, current: LabelMani
     for name in COMPARED:
         KIND.require_same(artifact, name, getattr(saved, name), getattr(current, name), fix)
     KIND.require_same(artifact, "kind of entropy", saved.has_exact_entropy, current.has_exact_entropy, fix)
-    if saved.dtypes is not None:  # sets of earlier versions do not record them
+    if saved.dtypes is None:
+        logger.warning(
+            "%s: it is of an earlier version, which does not record the dtypes of its models: whether they "
+            "were those of this collection (%s) is not compared",
+            artifact,
+            ", ".join(f"{role} {dtype}" for role, dtype in (current.dtypes or {}).items()) or "not known",
+        )
+    else:
         KIND.require_same(artifact, "dtype", saved.dtypes, current.dtypes, fix)
     if saved.steps != "all":
         raise LabelError(

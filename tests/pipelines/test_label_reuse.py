@@ -94,6 +94,23 @@ def test_of_a_problem_in_two_sets_the_first_one_is_taken(tmp_path: Path) -> None
     assert LabelSet.load(out).manifest.data["reused"] == dict(zip(hashes, (8, 4), strict=True))
 
 
+def test_a_set_named_twice_counts_once(tmp_path: Path) -> None:
+    out, folder = tmp_path / "labels", part(2, 8)
+    learning.main(learning.collect_arguments(out, 10, "--steps", "all", "--reuse", str(folder), str(folder)))
+    assert LabelSet.load(out).manifest.data["reused"] == {LabelSet.load(folder).hash: 8}
+
+
+def test_a_set_of_unknown_dtypes_is_taken_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those of before recorded none; to refuse them would be to label their texts again."""
+    old = with_manifest(learning.labels(), tmp_path / "old", dtypes=None)
+    learning.main(learning.collect_arguments(tmp_path / "labels", 6, "--reuse", str(old)))
+    assert len(LabelSet.load(tmp_path / "labels")) == 6
+    message = next(text for text in caplog.messages if text.startswith(f"--reuse {old}: "))
+    assert "(student torch.float32, teacher torch.float32) is not compared" in message
+
+
 def with_manifest(folder: Path, out: Path, **changes: object) -> Path:
     """A copy of a label set whose manifest has other values."""
     shutil.copytree(folder, out)
