@@ -91,8 +91,6 @@ def with_reported_figures(
     if labels.manifest.steps == "all":
         items = all_step_items(reported, info.top_k)
         for proposer, routing in routings.items():
-            if proposer == "tuned" and not model.settings.looks_ahead:
-                continue  # the adapted model's own token always wins, so no trigger selects anything
             ranking, _ = scores_and_unfired_gains(model, items, proposer, precision)
             if proposer == "base":
                 ranking = ranking_scores(ranking, items, info.proposal_weight)

@@ -71,11 +71,32 @@ def with_defaults(
     info = replace(info, defaults=defaults, training=training)
     if "base" in results:
         info = replace(info, proposal_weight=results["base"].proposal_weight)
-    if "tuned" in results and not model.settings.looks_ahead:
-        scales = scan_scales(model, items, len(choosing), precision)
-        best = float(max(scales, key=scales.__getitem__))
-        info = replace(info, adapter_scale=best, training={**training, "adapter_scales": scales})
     return info
+
+
+def with_adapter_scale(
+    info: SelectorInfo,
+    model: SelectorModel,
+    labels: LabelSet,
+    choosing: Sequence[Trajectory],
+    precision: str,
+) -> SelectorInfo:
+    """Add the factor of the adapter under proposer `tuned` with the largest gain, and the gain of each.
+
+    Nothing is added for a form that looks ahead, or without labels at every step.
+
+    Args:
+        info: the selector's manifest.
+        model: the trained selector.
+        labels: its label set.
+        choosing: the held-out texts of that set by which is chosen.
+        precision: as in `LoopSettings`.
+    """
+    if labels.manifest.steps != "all" or model.settings.looks_ahead:
+        return info
+    scales = scan_scales(model, all_step_items(choosing, info.top_k), len(choosing), precision)
+    best = float(max(scales, key=scales.__getitem__))
+    return replace(info, adapter_scale=best, training={**info.training, "adapter_scales": scales})
 
 
 def with_unmeasured_defaults(info: SelectorInfo, has_router: Mapping[str, bool]) -> SelectorInfo:
@@ -144,10 +165,9 @@ def scores_and_unfired_gains(
     model: SelectorModel, items: Sequence[Item], proposer: str, precision: str
 ) -> tuple[Tensor, np.ndarray]:
     """Scores under this proposer [groups, K], and the gain of its own token where no step fires [groups]."""
-    if proposer == "base" or not model.settings.looks_ahead:
+    if proposer == "base":
         scores = held_out_scores(model, items, precision)
-        # Without looking ahead the scores are the adapted model's own logits.
-        return scores, np.zeros(len(scores)) if proposer == "base" else gains(scores, items)
+        return scores, np.zeros(len(scores))
     model.eval()
     with autocast(precision, model.readout.device):
         proposed = proposed_by_tuned(model, items)
