@@ -40,10 +40,11 @@ from s2t_eval.selection.scores import make_score
 from s2t_eval.selection.thresholds import ThresholdError
 from s2t_eval.selection.triggers import make_trigger
 from s2t_eval.training.labels import LabelSet
-from s2t_eval.training.selector.agreement import agreement_of, gains, score_items
+from s2t_eval.training.selector.agreement import agreement_of, gains, proposed_by_tuned, score_items
 from s2t_eval.training.selector.export import export_to_reserved_rows
 from s2t_eval.training.selector.held_out import halves_of_training, split_as_trained, split_held_out
 from s2t_eval.training.selector.items import make_items
+from s2t_eval.training.selector.reported import agreement_at, with_reported_figures
 from s2t_eval.training.selector.router_training import step_table
 from s2t_eval.training.selector.routing import Routing
 from s2t_eval.training.selector.trajectory_scores import (
@@ -51,7 +52,12 @@ from s2t_eval.training.selector.trajectory_scores import (
     load_trained,
     score_trajectories,
 )
-from s2t_eval.training.selector.trigger_scan import all_step_items, scan_scales, scan_triggers
+from s2t_eval.training.selector.trigger_scan import (
+    all_step_items,
+    scan_scales,
+    scan_triggers,
+    with_defaults,
+)
 from tests.harness_helpers import (
     BIN,
     STUDENT,
@@ -227,6 +233,45 @@ def test_the_tuned_proposer_s_default_counts_what_it_writes_itself(form: str) ->
             total["entropy@0.2"] += (gain[0] if fires else gain[1]) - gain[2]
     for name, expected in total.items():
         assert chosen.scan[name] == pytest.approx(expected / len(rows), abs=5e-3)
+
+
+def test_scores_behind_the_candidates_are_computed_once_for_both_proposers() -> None:
+    """The scans after the training of the paper's form appended all candidates of all held-out steps twice,
+    for proposer `base` and for `tuned`, and got the same scores. Their twin computes them for each."""
+    _, student, text_vocab = shipped()
+    info = read_info(selector("lookahead"))
+    found = load_selector(selector("lookahead"), info.base, info.vocabulary, info.hidden_size)
+    label_set = LabelSet.load(labels())
+    rows = list(label_set)[:3]
+    model = load_trained(found, student, text_vocab)
+    table = step_table(ModelRunner(model.peft, "tuned", text_vocab), rows, is_own_text=False)
+    routings = {name: Routing(found.routers[name], info.thresholds[name], table, table) for name in PROPOSERS}
+    items = all_step_items(rows, 8)
+    passes: list[int] = []
+    decoder: Any = model.base_model.get_decoder()
+    hook = decoder.register_forward_hook(lambda *_: passes.append(1))
+    expected = {
+        name: scan_triggers(model, items, len(rows), name, routing) for name, routing in routings.items()
+    }
+    apart = len(passes)
+    chosen = with_defaults(replace(info, training={}), model, label_set, rows, 8, routings, "no")
+    assert len(passes) - apart == apart - len(rows)  # a text with branches is a forward pass of its own
+    hook.remove()
+    assert chosen.training["scan"] == {name: result.scan for name, result in expected.items()}
+    assert chosen.defaults == {name: result.default for name, result in expected.items()}
+    assert chosen.proposal_weight == expected["base"].proposal_weight
+    reported = with_reported_figures(replace(chosen, training={}), model, label_set, rows, routings, "no")
+    ranking = torch.cat(score_items(model, proposed_by_tuned(model, items)))
+    fired = {"entropy": torch.cat(table.entropy), "margin": torch.cat(table.margin)}
+    compared = 0
+    for row in reported.training["agreement"]:
+        if row["proposer"] == "tuned" and row["trigger"] in fired:
+            threshold = info.thresholds["tuned"][row["trigger"]][str(row["tau"])]
+            is_fired = (fired[row["trigger"]] > threshold).numpy()
+            twin = agreement_at("tuned", row["trigger"], row["tau"], ranking, items, is_fired, 0.0)
+            assert twin._asdict() == row
+            compared += 1
+    assert compared > 4
 
 
 @torch.no_grad()
