@@ -76,7 +76,7 @@ from tests.learning import labels, main, selector, train_arguments
 ARGUMENTS = {"pretrained": STUDENT, "device": "cpu", "batch_size": 4}
 
 
-ROUTER_AT_5 = {"trigger": "router", "tau": 0.05}
+ROUTER_AT_5: dict[str, Any] = {"trigger": "router", "tau": 0.05}
 
 
 def run(model: str, **arguments: Any) -> dict[str, Any]:
@@ -413,7 +413,12 @@ def test_the_form_direct_has_a_router_for_the_proposer_that_selects(tmp_path: Pa
     assert 0 < len(kept) < len(routers)
     save_file(kept, new / "router.safetensors")
     assert selector_card(read_info(new)) == selector_card(old)
-    for model, arguments in (("s2t_local", {}), ("pps_local", {}), ("pps_local", ROUTER_AT_5)):
+    compared: list[tuple[str, dict[str, Any]]] = [
+        ("s2t_local", {}),
+        ("pps_local", {}),
+        ("pps_local", ROUTER_AT_5),
+    ]
+    for model, arguments in compared:
         without, whole = (
             evaluate(model, {"selector": str(folder), **arguments}, limit=4)
             for folder in (new, shipped_folder)
