@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
+
+from lm_eval.api.instance import Instance
 
 from s2t_eval.artifacts.fingerprint import model_fingerprint
 from s2t_eval.artifacts.manifest import UNKNOWN_WEIGHTS
 from s2t_eval.embedded import resolve_model
 from s2t_eval.methods.distilled import SETTINGS, DistilInfo, read_distilled
+from s2t_eval.model_wrappers.argument_checks import require_bool
 from s2t_eval.model_wrappers.arguments import CommonArguments, ServerArguments
 from s2t_eval.model_wrappers.base import EngineLM
+from s2t_eval.model_wrappers.harness_tasks import require_prompts
 from s2t_eval.models.vocabulary import vocabulary_hash
 from s2t_eval.selection import policy
 from s2t_eval.selection.policy import Policy
@@ -19,16 +24,33 @@ from s2t_eval.selection.policy import Policy
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class DistilArguments(ServerArguments):
+    """Arguments of `distil`.
+
+    Args:
+        other_prompt: allow prompts with other few-shot examples, chat template or system instruction than
+            those that the student was trained with.
+    """
+
+    other_prompt: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_bool("other_prompt", self.other_prompt)
+
+
 class Distil(EngineLM):
     """Greedy decoding of a distilled student: `peft=` names an adapter, or `pretrained=` a checkpoint.
 
     Raises:
         ValueError: neither names a distilled student.
-        DistilledError: another base or tokenizer, changed weights, or a folder that was not distilled.
+        DistilledError: another base, tokenizer or prompt, changed weights, or a folder that was
+            not distilled.
     """
 
     METHOD = "distil"
-    ARGUMENTS = ServerArguments
+    ARGUMENTS = DistilArguments
 
     def __init__(self, pretrained: Any, **kwargs: Any) -> None:
         self.checked_arguments({"pretrained": pretrained, **kwargs})  # before a manifest is read
@@ -77,6 +99,12 @@ class Distil(EngineLM):
         base = model_fingerprint(self._model)
         self.distilled.require_base(peft, base, vocabulary_hash(self.tokenizer))
         super()._attach_adapter(peft, revision)
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Texts for the harness's requests; refuses prompts that the student was not trained with."""
+        if not cast(DistilArguments, self.arguments).other_prompt:
+            require_prompts(requests, self.distilled.require_prompt)
+        return super().generate_until(requests, disable_tqdm)
 
     def policy(self) -> Policy:
         """The greedy policy."""

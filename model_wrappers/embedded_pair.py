@@ -27,7 +27,9 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
 measured with the embedded teacher."""
 
 ARTIFACTS = ("selector", "router", "calibration")
-"""Arguments whose values were made with prompts of one kind."""
+"""Arguments of methods that select whose values were made with prompts of one kind."""
+TRAINED_STUDENTS = ("peft", "tah")
+"""Such arguments of the methods that take them from the embedded pair, `distil` and `tah`."""
 
 
 def embedded_arguments(method: str, model_args: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,7 +48,8 @@ def embedded_arguments(method: str, model_args: Mapping[str, Any]) -> dict[str, 
     parts = {"pretrained": STUDENT, **PARTS.get(method, {})}
     if model_args.get("threshold") is not None or model_args.get("trigger") in ("always", "never"):
         parts.pop("tau", None)
-    if {"selector", "router"} & parts.keys() and not any(model_args.get(name) for name in ARTIFACTS):
+    own = ARTIFACTS if {"selector", "router"} & parts.keys() else TRAINED_STUDENTS
+    if {*ARTIFACTS, *TRAINED_STUDENTS} & parts.keys() and not any(model_args.get(name) for name in own):
         parts["other_prompt"] = True
     return {name: value for name, value in parts.items() if model_args.get(name) is None}
 

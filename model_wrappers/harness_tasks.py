@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask, Task
 from lm_eval.api.utils import maybe_delimit
 
@@ -83,6 +85,18 @@ def prompt_settings(name: str) -> PromptSettings | None:
     """The settings with which the task of this name built its requests; None where none did."""
     task = built_task(name)
     return None if task is None else _settings[task]
+
+
+def require_prompts(requests: Iterable[Instance], require: Callable[[Mapping[str, Any]], None]) -> None:
+    """Compare the prompts of requests with those that an artifact was made with.
+
+    Args:
+        requests: of the harness. Those made without one of its tasks have no settings and are not compared.
+        require: raises an error where the settings that it is given, see `PromptSettings.compared`, differ.
+    """
+    for settings in map(prompt_settings, {str(instance.task_name) for instance in requests}):
+        if settings is not None:
+            require(settings.compared())
 
 
 def delimit_instructions() -> None:

@@ -21,7 +21,7 @@ from s2t_eval.model_wrappers.argument_checks import (
 )
 from s2t_eval.model_wrappers.arguments import CommonArguments, PairArguments
 from s2t_eval.model_wrappers.base import Generator
-from s2t_eval.model_wrappers.harness_tasks import prompt_settings
+from s2t_eval.model_wrappers.harness_tasks import require_prompts
 from s2t_eval.model_wrappers.step_evaluation import StepEvaluationLM
 from s2t_eval.model_wrappers.stock_arguments import context_of
 from s2t_eval.model_wrappers.teacher import require_teacher
@@ -211,9 +211,7 @@ class SpecReason(StepEvaluationLM):
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Texts for the harness's requests; refuses prompts that the calibration does not fit."""
         if self.calibration is not None and not self.steps.other_prompt:
-            for settings in map(prompt_settings, {str(instance.task_name) for instance in requests}):
-                if settings is not None:
-                    self.calibration.require_prompt(settings.compared())
+            require_prompts(requests, self.calibration.require_prompt)
         return super().generate_until(requests, disable_tqdm)
 
     def _rate_of_acceptance(self) -> dict[str, Any]:

@@ -15,8 +15,10 @@ from s2t_eval.methods.tah.decoder import TAH, LoopedDecoder, Vote
 from s2t_eval.methods.tah.runner import LoopedRunner
 from s2t_eval.methods.tah.settings import TahError, require_depth, require_threshold
 from s2t_eval.methods.tah.votes import DeciderVote, OracleVote
+from s2t_eval.model_wrappers.argument_checks import require_bool
 from s2t_eval.model_wrappers.arguments import CommonArguments
 from s2t_eval.model_wrappers.base import EngineLM
+from s2t_eval.model_wrappers.harness_tasks import require_prompts
 from s2t_eval.models.vocabulary import text_vocabulary, vocabulary_hash
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.triggers import Trigger
@@ -31,15 +33,19 @@ class TahArguments(CommonArguments):
         threshold: a token is iterated where the decider's probability is above this; None takes the folder's.
         max_depth: most passes for a token; None takes the folder's.
         oracle: a trace of a reference run on the same prompts, which replaces the decider.
+        other_prompt: allow prompts with other few-shot examples, chat template or system instruction than
+            those of the texts that the folder was trained on.
     """
 
     tah: str | None = None
     threshold: float | None = None
     max_depth: int | None = None
     oracle: str | None = None
+    other_prompt: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_bool("other_prompt", self.other_prompt)
         if self.compile == "always":
             raise TahError(
                 "compile: --model tah does not compile its passes, got always, which would have no effect; "
@@ -60,7 +66,7 @@ class ThinkAtHard(EngineLM):
     """TaH. Log-likelihoods are those of the plain student, with its trained weights if the folder has them.
 
     Raises:
-        TahError: no folder, one of another student, or without a decider.
+        TahError: no folder, one of another student or of other prompts, or without a decider.
     """
 
     METHOD = "tah"
@@ -113,6 +119,12 @@ class ThinkAtHard(EngineLM):
     def max_depth(self) -> int:
         """Most passes for a token."""
         return self.thinking.max_depth or self.folder.info.looped.max_depth
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Texts for the harness's requests; refuses prompts that the folder was not trained with."""
+        if not self.thinking.other_prompt:
+            require_prompts(requests, self.folder.info.require_prompt)
+        return super().generate_until(requests, disable_tqdm)
 
     def policy(self) -> Policy:
         """The policy that never fires: Think-at-Hard selects no candidates."""

@@ -45,6 +45,7 @@ ARGUMENT_CLASSES = {
     "TeacherArguments": "`s2t`, `takeover`, `r2r`",
     "LocalArguments": "`s2t_local`, `pps_local`",
     "R2RArguments": "`r2r`",
+    "DistilArguments": "`distil`",
     "TahArguments": "`tah`",
     "SpecReasonArguments": "`specreason`",
     "TreeArguments": "`tot`",

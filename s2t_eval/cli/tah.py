@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from s2t_eval.artifacts.figures import figures_text
 from s2t_eval.artifacts.output_paths import (
@@ -52,9 +52,8 @@ class TahLabel(ProblemOptions):
         self._require_texts_alone()
         require_new_folder(self.out)
         lm = load_lm(self.student.pretrained, None, **self.loading)
-        prompt: dict[str, Any] = {}
         if self.texts is not None:
-            texts, data = tah_labels.label_set_texts(lm, self.texts)
+            texts, data, prompt = tah_labels.label_set_texts(lm, self.texts)
         else:
             prompts = source_prompts(lm, self.source, self.prompting)
             texts = tah_labels.reference_solutions(lm, prompts, self.prompting, self.drop_overlap)

@@ -26,7 +26,8 @@ class Train:
         out: selector folder to write; an interrupted run is resumed.
         start: selector folder to start from. Student, form and size have to be the same, and the labels of
             the same problems; their texts may be others.
-        complete: selector folder without a router and a default for one proposer: only these are made.
+        complete: selector folder without a router and a default for a proposer, or without the measured scale
+            of the adapter: only these are made.
     """
 
     EXAMPLE: ClassVar[str] = (

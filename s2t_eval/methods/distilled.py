@@ -6,6 +6,7 @@ its tokenizer. The manifest is compared with the model that is loaded.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -133,6 +134,11 @@ class DistilInfo:
         ):
             fix = "use that student, or distil this one"
             KIND.require_same(f"peft={folder}", what, saved, current, fix, self.base_name)
+
+    def require_prompt(self, current: Mapping[str, Any]) -> None:
+        """Raise `DistilledError` unless its labels were collected with these prompt settings."""
+        fix = "collect labels with the present ones and train on them"
+        KIND.require_same_prompt("distilled student", self.labels.get("prompt", {}), current, fix)
 
     def require_result(self, folder: str, fingerprint: str) -> None:
         """Raise `DistilledError` unless the loaded weights are those that were saved."""

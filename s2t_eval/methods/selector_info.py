@@ -40,15 +40,14 @@ lm-evaluation-harness:
 | score form | {{ form }}{% if form != "direct" %}, readout of {{ bins }} bins as {{ score_as }}{% endif %} |
 | trained on | {{ training.problems }} problems of {{ labels.data.source }} ({{ labels.data.split }}) |
 | labelled by | {{ labels.teacher_name }} |
-{% for proposer, setting in defaults.items() -%}
-{% if form == "direct" and proposer == "tuned" -%}
-| `s2t_local` (proposer tuned) | greedy decoding of the adapted model, whose own most likely token always \
-has the highest score: no selection |
-{% else -%}
+{% for proposer, setting in defaults.items() if form != "direct" or proposer == "base" -%}
 | default of `{{ "s2t_local" if proposer == "tuned" else "pps_local" }}` (proposer {{ proposer }}) | trigger \
 {{ setting.trigger }}, tau {{ setting.tau }}: {{ setting.chosen }} |
-{% endif -%}
 {% endfor -%}
+{% if form == "direct" -%}
+| `s2t_local` (proposer tuned) | greedy decoding of the adapted model, whose own most likely token always \
+has the highest score: no selection |
+{% endif -%}
 | weight of the proposal (proposer base) | {{ proposal_weight }} |
 | scale of the adapter (proposer tuned) | {{ adapter_scale }} |
 {% if training.held_out and training.held_out.groups -%}
@@ -68,6 +67,15 @@ has the highest score: no selection |
 It fits the checkpoint with fingerprint `{{ base }}` alone. A score reached with it is the method's, not the
 plain model's: state method, K, tau and prompt beside it.
 """
+
+
+def selecting_proposers(form: ScoreForm) -> tuple[Proposer, ...]:
+    """The proposers under which a selector of this form selects, and needs a router and thresholds.
+
+    With the form `direct` the scores under `tuned` are the proposer's own logits, and its most likely token
+    always has the highest one.
+    """
+    return ("base",) if form == "direct" else PROPOSERS
 
 
 class SelectorError(ValueError):
@@ -112,9 +120,9 @@ class SelectorInfo:
         num_candidates: K in training.
         top_k: K in decoding, by default.
         thresholds: proposer -> trigger, named as in a calibration -> tau -> threshold, from held-out training
-            problems.
+            problems. The form `direct` needs those of proposer `base` alone; earlier versions measured both.
         threshold_steps: steps they were measured on.
-        defaults: proposer -> default trigger and rate.
+        defaults: proposer -> default trigger and rate, of the same proposers.
         labels: manifest of the label set.
         training: settings, and held-out figures with their n.
         teacher: fingerprint of the teacher with which the KL thresholds were measured.

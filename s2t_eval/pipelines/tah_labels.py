@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from tqdm import tqdm
@@ -123,8 +123,16 @@ def reference_solutions(
     return texts
 
 
-def label_set_texts(lm: EngineLM, folder: Path) -> tuple[list[LabelledText], dict[str, Any]]:
-    """The texts of a label set of `s2t-eval collect`, such as a teacher's own, and their source.
+class LabelSetTexts(NamedTuple):
+    """The texts of a label set, where they come from, and how their prompts were made."""
+
+    texts: list[LabelledText]
+    data: dict[str, Any]
+    prompt: dict[str, Any]
+
+
+def label_set_texts(lm: EngineLM, folder: Path) -> LabelSetTexts:
+    """The texts of a label set of `s2t-eval collect`, such as a teacher's own.
 
     Args:
         lm: the student.
@@ -152,7 +160,7 @@ def label_set_texts(lm: EngineLM, folder: Path) -> tuple[list[LabelledText], dic
         LabelledText(row.problem_id, row.question_hash, row.prompt_ids.tolist(), row.output_ids.tolist())
         for row in labels
     ]
-    return texts, {**manifest.data, "written_by": manifest.student_name}
+    return LabelSetTexts(texts, {**manifest.data, "written_by": manifest.student_name}, manifest.prompt)
 
 
 def end_of_answer(tokenizer: Any, has_chat_template: bool) -> int:

@@ -168,6 +168,7 @@ class LabelsPart:
     folder: str | None = None
     problems: Problems | None = None
     if TYPE_CHECKING:  # of the settings; declared where stages read them
+        tau: float | None = None
         teacher_context: str | None = None
         evaluation: tuple[str, ...] = ()
         selector: str | None = None

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from s2t_eval.artifacts.typed_json import read_object
 from s2t_eval.method_table import ADDRESSES, PLACE_ARGUMENTS
-from s2t_eval.pipelines.settings import Source
+from s2t_eval.pipelines.settings import CollectionSettings, Source
 from s2t_eval.reproduce import parts
 from s2t_eval.reproduce.commands import argument_text, least, loading, option
 from s2t_eval.reproduce.identity import model_place, name_on_command_lines
@@ -194,10 +194,22 @@ class StageList:
             return self.num_problems(part.problems) if part is not None and part.problems is not None else 0
         return int(self._label_data().get("problems", Source.limit))
 
+    def label_tau(self) -> float:
+        """Share of the steps that are the top steps of the label set: from the recipe or the manifest."""
+        part = self.recipe.labels
+        given = None if part is None else part.tau
+        if part is not None and part.folder is not None:
+            given = self._label_manifest().get("tau")
+        return CollectionSettings.tau if given is None else float(given)
+
     def _label_data(self) -> dict[str, Any]:
         """The manifest's entry on the problems of an existing label set; empty without a manifest."""
+        return dict(self._label_manifest().get("data", {}))
+
+    def _label_manifest(self) -> dict[str, Any]:
+        """The manifest of an existing label set; empty without one."""
         manifest = self.labels().place / "manifest.json"
-        return dict(read_object(manifest).get("data", {})) if manifest.is_file() else {}
+        return dict(read_object(manifest)) if manifest.is_file() else {}
 
     def label_problem_fields(self) -> dict[str, Any]:
         """Fields of a stage that reads the problems of the labels again, with their solutions."""

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from s2t_eval.methods.selector_info import selecting_proposers
 from s2t_eval.reproduce import parts
 from s2t_eval.reproduce.commands import asking, least, model_arguments, option, options, precision
 from s2t_eval.reproduce.read import RecipeError, references
@@ -16,6 +17,7 @@ from s2t_eval.reproduce.stages import Stage, merged_fields
 from s2t_eval.reproduce.work import Work
 from s2t_eval.training.r2r.settings import RouterLoopSettings
 from s2t_eval.training.rlkd.settings import RlkdLoopSettings, RlkdSettings
+from s2t_eval.training.selector.settings import SelectorSettings, TrainSettings
 from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.work_folder import work_folder
 
@@ -37,8 +39,27 @@ def add_selector(stages: StageList, name: str, part: parts.SelectorPart, seed: i
         words += ["--start", str(start.place)]
         fields = merged_fields(fields, start.fields)
     texts = least(part.limit, round_limit, stages.num_labelled_texts()) or 0
-    work = _training_work(stages, texts, part, BOTH[:1])
+    work = _selector_work(stages, texts, part)
     _add_training(stages, name, "train", words, part, seed, fields, work)
+
+
+def _selector_work(stages: StageList, texts: int, part: parts.SelectorPart) -> Work:
+    """The work of a selector: its training by its form and regularizer, and its routers' texts."""
+    given = asdict(part)
+    form = given["form"] or SelectorSettings.form
+    beta = SelectorSettings.beta if given["beta"] is None else given["beta"]
+    anchor = given["anchor"] or SelectorSettings.anchor
+    tau = stages.label_tau()
+    trained = tau + (given["low_kl_fraction"] or TrainSettings.low_kl_fraction) * (1 - tau)
+    candidates = given["num_candidates"] or TrainSettings.num_candidates
+    return Work.of_selector(
+        texts,
+        part.epochs or LoopSettings.epochs,
+        0.0 if form == "direct" else trained * candidates,
+        has_frozen_pass=beta > 0 and anchor == "text",
+        num_routers=0 if given["skip_routers"] else len(selecting_proposers(form)),
+        recipe=stages.recipe,
+    )
 
 
 def add_distilled(stages: StageList, name: str, part: parts.DistilPart, seed: int) -> None:

@@ -63,6 +63,31 @@ class Work:
         return cls(tokens * sum(passes[role] * _parameters(recipe, role) for role in roles))
 
     @classmethod
+    def of_selector(
+        cls,
+        texts: int,
+        epochs: int,
+        appended: float,
+        has_frozen_pass: bool,
+        num_routers: int,
+        recipe: Recipe,
+    ) -> Work:
+        """Texts that a selector learns from, and that its routers read.
+
+        Args:
+            texts: number of texts.
+            epochs: of the selector.
+            appended: candidates that are appended to a text in training, for each token of its answer.
+            has_frozen_pass: whether the student without the adapter processes the same tokens.
+            num_routers: each one reads every text once more; their own networks are not counted.
+            recipe: of the student and the limit on new tokens.
+        """
+        tokens = _tokens(recipe) + appended * _written_tokens(recipe)
+        passes = epochs * (TRAINING_PASSES + has_frozen_pass)
+        of_text = passes * tokens + num_routers * _tokens(recipe)
+        return cls(texts * of_text * _parameters(recipe, "student"))
+
+    @classmethod
     def of_rewarded(
         cls,
         problems: int,
@@ -88,8 +113,11 @@ class Work:
 
 
 def _tokens(recipe: Recipe) -> float:
-    limit = recipe.limits.max_gen_toks or DEFAULT_NEW_TOKENS
-    return PROMPT_TOKENS + SHARE_WRITTEN * limit
+    return PROMPT_TOKENS + _written_tokens(recipe)
+
+
+def _written_tokens(recipe: Recipe) -> float:
+    return SHARE_WRITTEN * (recipe.limits.max_gen_toks or DEFAULT_NEW_TOKENS)
 
 
 def _parameters(recipe: Recipe, role: str) -> float:

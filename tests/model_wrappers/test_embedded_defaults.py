@@ -126,6 +126,12 @@ def test_stock_tasks_run_without_arguments_too(backend: str) -> None:
         assert "other_prompt" not in with_embedded_pair(backend, {artifact: "mine"})
 
 
-@pytest.mark.parametrize("backend", ["greedy", "maj8", "distil", "specreason", "tot", "tah"])
+@pytest.mark.parametrize(("backend", "artifact"), [("distil", "peft"), ("tah", "tah")])
+def test_stock_tasks_run_on_the_embedded_trained_students_too(backend: str, artifact: str) -> None:
+    assert with_embedded_pair(backend, {})["other_prompt"] is True
+    assert "other_prompt" not in with_embedded_pair(backend, {artifact: "mine"})
+
+
+@pytest.mark.parametrize("backend", ["greedy", "maj8", "specreason", "tot"])
 def test_methods_without_such_artifacts_have_no_such_argument(backend: str) -> None:
     assert "other_prompt" not in with_embedded_pair(backend, {})

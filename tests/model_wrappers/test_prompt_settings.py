@@ -1,4 +1,4 @@
-"""Calibrations and selectors are used with the prompts that they were made with, or by explicit request."""
+"""Calibrations, selectors and trained students run behind the prompts they were made with, or on request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from s2t_eval.embedded import embedded_path
+from s2t_eval.methods.distilled import DistilledError
 from s2t_eval.methods.selector_info import SelectorError
+from s2t_eval.methods.tah.settings import TahError
 from s2t_eval.model_wrappers.harness_tasks import prompt_settings
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.selection.calibration import Calibration, CalibrationError
@@ -83,6 +85,42 @@ def test_a_selector_made_with_these_prompts_is_accepted(tmp_path: Path) -> None:
     assert counts(run("pps_local", {"selector": str(folder)}, ONE_SHOT, **CHAT, **SYSTEM))["tokens"] > 0
     with pytest.raises(SelectorError, match=r"num_fewshot 1, now 0"):
         run("pps_local", {"selector": str(folder)}, ZERO_SHOT)
+
+
+def with_prompt(name: str, settings: str, prompt: dict[str, Any], folder: Path) -> str:
+    """A copy of an embedded artifact whose labels were made with another prompt; empty: none is recorded."""
+    shutil.copytree(embedded_path(name), folder)
+    content = json.loads((folder / settings).read_text())
+    content["labels"]["prompt"] = prompt
+    (folder / settings).write_text(json.dumps(content))
+    return str(folder)
+
+
+MADE_PLAINLY = {"num_fewshot": 0, "apply_chat_template": False, "system_instruction": None}
+
+
+@pytest.mark.parametrize(
+    ("model", "argument", "settings", "error"),
+    [("distil", "peft", "distil.json", DistilledError), ("tah", "tah", "tah.json", TahError)],
+)
+def test_a_trained_student_of_other_prompts_is_refused(
+    model: str, argument: str, settings: str, error: type[ValueError], tmp_path: Path
+) -> None:
+    """A student that was distilled on prompts without a chat template was compared behind one with selectors,
+    which refuse it. Folders of earlier versions that record no prompt run behind any."""
+    name = {"distil": "embedded/distilled", "tah": "embedded/tah"}[model]
+    plain = {argument: with_prompt(name, settings, MADE_PLAINLY, tmp_path / "plain")}
+    assert counts(run(model, plain, ZERO_SHOT))["tokens"] > 0
+    message = (
+        r" it was made with another prompt \(num_fewshot 0, now 1; system_instruction None, now 'Think.'\)"
+    )
+    with pytest.raises(error, match=message):
+        run(model, plain, ONE_SHOT, **SYSTEM)
+    assert counts(run(model, {**plain, "other_prompt": True}, ONE_SHOT, **SYSTEM))["tokens"] > 0
+    older = {argument: with_prompt(name, settings, {}, tmp_path / "older")}
+    assert counts(run(model, older, ONE_SHOT, **SYSTEM))["tokens"] > 0
+    with pytest.raises(ValueError, match=r"^other_prompt: expected True or False, got 'yes'$"):
+        run(model, {**plain, "other_prompt": "yes"}, ZERO_SHOT)
 
 
 def test_requests_without_a_task_of_the_harness_have_no_settings_to_compare() -> None:

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,14 @@ from s2t_eval.cli.train import _show
 from s2t_eval.embedded import embedded_path
 from s2t_eval.engine import Decoder, ModelRunner
 from s2t_eval.methods.selector_folder import Selector, load_selector
-from s2t_eval.methods.selector_info import PROPOSERS, ProposerDefault, SelectorError, read_info
+from s2t_eval.methods.selector_info import (
+    NO_DEFAULT,
+    PROPOSERS,
+    SelectorError,
+    read_info,
+    selector_card,
+    write_info,
+)
 from s2t_eval.model_wrappers.greedy import Greedy
 from s2t_eval.model_wrappers.s2t import SelectToThink
 from s2t_eval.model_wrappers.s2t_local import PPSLocal, S2TLocal
@@ -33,10 +40,11 @@ from s2t_eval.selection.scores import make_score
 from s2t_eval.selection.thresholds import ThresholdError
 from s2t_eval.selection.triggers import make_trigger
 from s2t_eval.training.labels import LabelSet
-from s2t_eval.training.selector.agreement import agreement_of, gains, score_items
+from s2t_eval.training.selector.agreement import agreement_of, gains, proposed_by_tuned, score_items
 from s2t_eval.training.selector.export import export_to_reserved_rows
 from s2t_eval.training.selector.held_out import halves_of_training, split_as_trained, split_held_out
 from s2t_eval.training.selector.items import make_items
+from s2t_eval.training.selector.reported import agreement_at, with_reported_figures
 from s2t_eval.training.selector.router_training import step_table
 from s2t_eval.training.selector.routing import Routing
 from s2t_eval.training.selector.trajectory_scores import (
@@ -44,7 +52,12 @@ from s2t_eval.training.selector.trajectory_scores import (
     load_trained,
     score_trajectories,
 )
-from s2t_eval.training.selector.trigger_scan import all_step_items, scan_scales, scan_triggers
+from s2t_eval.training.selector.trigger_scan import (
+    all_step_items,
+    scan_scales,
+    scan_triggers,
+    with_defaults,
+)
 from tests.harness_helpers import (
     BIN,
     STUDENT,
@@ -61,6 +74,9 @@ from tests.harness_helpers import (
 from tests.learning import labels, main, selector, train_arguments
 
 ARGUMENTS = {"pretrained": STUDENT, "device": "cpu", "batch_size": 4}
+
+
+ROUTER_AT_5: dict[str, Any] = {"trigger": "router", "tau": 0.05}
 
 
 def run(model: str, **arguments: Any) -> dict[str, Any]:
@@ -188,7 +204,8 @@ def test_the_default_is_the_largest_gain_on_held_out_texts() -> None:
     assert chosen.scan[f"{chosen.default.trigger}{tau}{suffix}"] == best > 0
 
 
-@pytest.mark.parametrize("form", ["direct", pytest.param("residual", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["lookahead", "residual"])
 def test_the_tuned_proposer_s_default_counts_what_it_writes_itself(form: str) -> None:
     """Its twin: where its trigger does not fire, the adapted model's own token of the student's first K."""
     student, text_vocab = shipped()[1:]
@@ -207,19 +224,54 @@ def test_the_tuned_proposer_s_default_counts_what_it_writes_itself(form: str) ->
             candidates = row.candidates[number][:8].tolist()
             logits = logits_after(model.peft, ids)[candidates]
             own = int(logits.argmax())
-            pick = own
-            if form != "direct":
-                states = [hidden_after(model.peft, [*ids, candidate]) for candidate in candidates]
-                added = Readout(found.readout, info.score_as).score(torch.stack(states))
-                pick = int((logits.log_softmax(-1) + added).argmax())
+            states = [hidden_after(model.peft, [*ids, candidate]) for candidate in candidates]
+            scores = Readout(found.readout, info.score_as).score(torch.stack(states))
+            pick = int((logits.log_softmax(-1) + scores if form == "residual" else scores).argmax())
             gain = [max(-30.0, float(row.teacher_log_probs[number][k])) for k in (pick, own, 0)]
             total["always"] += gain[0] - gain[2]
             fires = float(entropy[step]) > threshold
             total["entropy@0.2"] += (gain[0] if fires else gain[1]) - gain[2]
     for name, expected in total.items():
         assert chosen.scan[name] == pytest.approx(expected / len(rows), abs=5e-3)
-    if form == "direct":  # its picks are its own tokens, and firing at every step costs nothing
-        assert chosen.default == ProposerDefault("always", None, "held-out gain")
+
+
+def test_scores_behind_the_candidates_are_computed_once_for_both_proposers() -> None:
+    """The scans after the training of the paper's form appended all candidates of all held-out steps twice,
+    for proposer `base` and for `tuned`, and got the same scores. Their twin computes them for each."""
+    _, student, text_vocab = shipped()
+    info = read_info(selector("lookahead"))
+    found = load_selector(selector("lookahead"), info.base, info.vocabulary, info.hidden_size)
+    label_set = LabelSet.load(labels())
+    rows = list(label_set)[:3]
+    model = load_trained(found, student, text_vocab)
+    table = step_table(ModelRunner(model.peft, "tuned", text_vocab), rows, is_own_text=False)
+    routings = {name: Routing(found.routers[name], info.thresholds[name], table, table) for name in PROPOSERS}
+    items = all_step_items(rows, 8)
+    passes: list[int] = []
+    decoder: Any = model.base_model.get_decoder()
+    hook = decoder.register_forward_hook(lambda *_: passes.append(1))
+    expected = {
+        name: scan_triggers(model, items, len(rows), name, routing) for name, routing in routings.items()
+    }
+    apart = len(passes)
+    chosen = with_defaults(replace(info, training={}), model, label_set, rows, 8, routings, "no")
+    assert len(passes) - apart == apart - len(rows)  # a text with branches is a forward pass of its own
+    hook.remove()
+    assert chosen.training["scan"] == {name: result.scan for name, result in expected.items()}
+    assert chosen.defaults == {name: result.default for name, result in expected.items()}
+    assert chosen.proposal_weight == expected["base"].proposal_weight
+    reported = with_reported_figures(replace(chosen, training={}), model, label_set, rows, routings, "no")
+    ranking = torch.cat(score_items(model, proposed_by_tuned(model, items)))
+    fired = {"entropy": torch.cat(table.entropy), "margin": torch.cat(table.margin)}
+    compared = 0
+    for row in reported.training["agreement"]:
+        if row["proposer"] == "tuned" and row["trigger"] in fired:
+            threshold = info.thresholds["tuned"][row["trigger"]][str(row["tau"])]
+            is_fired = (fired[row["trigger"]] > threshold).numpy()
+            twin = agreement_at("tuned", row["trigger"], row["tau"], ranking, items, is_fired, 0.0)
+            assert twin._asdict() == row
+            compared += 1
+    assert compared > 4
 
 
 @torch.no_grad()
@@ -331,11 +383,47 @@ def test_a_selector_without_routers_can_be_completed(tmp_path: Path) -> None:
     main(["train", *given, "--complete", str(tmp_path / "bare"), "--out", str(tmp_path / "whole")])
     whole, expected = read_info(tmp_path / "whole"), read_info(selector("direct"))
     assert whole.thresholds == expected.thresholds and whole.defaults == expected.defaults
-    assert whole.adapter_scale == expected.adapter_scale
+    assert whole.adapter_scale == expected.adapter_scale and "adapter_scales" not in bare.training
+    assert whole.training["adapter_scales"] == expected.training["adapter_scales"]
     one, two = (
         load_file(folder / "router.safetensors") for folder in (tmp_path / "whole", selector("direct"))
     )
     assert one and one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_the_form_direct_has_a_router_for_the_proposer_that_selects(tmp_path: Path) -> None:
+    """A router was trained for proposer `tuned` too, on features of every text under the adapted model, which
+    took a quarter of the training of a real pair. `s2t_local` refuses its trigger and its rate: with this
+    form it decodes the adapted model greedily. Folders that have such a router decode as those without.
+    """
+    info = read_info(selector("direct"))
+    records = (info.thresholds, info.defaults, *(info.training[name] for name in ("triggers", "scan")))
+    assert all(record.keys() == {"base"} for record in records)
+    weights = load_file(selector("direct") / "router.safetensors")
+    assert weights and all(name.startswith("base.") for name in weights)
+    scales = info.training["adapter_scales"]
+    assert scales[str(info.adapter_scale)] == max(scales.values())
+    assert "(proposer tuned) | greedy decoding of" in (selector("direct") / "README.md").read_text()
+    shipped_folder = embedded_path("embedded/selector")
+    old, new = read_info(shipped_folder), Path(shutil.copytree(shipped_folder, tmp_path / "new"))
+    thresholds, defaults = {"base": old.thresholds["base"]}, {"base": old.defaults["base"]}
+    write_info(new, replace(old, thresholds=thresholds, defaults=defaults))
+    routers = load_file(new / "router.safetensors")
+    kept = {name: value for name, value in routers.items() if name.startswith("base.")}
+    assert 0 < len(kept) < len(routers)
+    save_file(kept, new / "router.safetensors")
+    assert selector_card(read_info(new)) == selector_card(old)
+    compared: list[tuple[str, dict[str, Any]]] = [
+        ("s2t_local", {}),
+        ("pps_local", {}),
+        ("pps_local", ROUTER_AT_5),
+    ]
+    for model, arguments in compared:
+        without, whole = (
+            evaluate(model, {"selector": str(folder), **arguments}, limit=4)
+            for folder in (new, shipped_folder)
+        )
+        assert texts(without) == texts(whole) and counts(without)["triggers"] == counts(whole)["triggers"]
 
 
 def test_fewer_problems_can_be_learnt_from(tmp_path: Path) -> None:
@@ -715,7 +803,7 @@ def test_every_selector_runs_under_both_proposers_with_nothing_but_its_name() ->
             assert entry["policy"]["score"] == (None if is_distilled else info.form)
             assert (cost["scorer_calls"] > 0) == (proposer == "base" and cost["triggers"] > 0)
             assert entry["policy"]["method"] == ("topk_distilled" if is_distilled else "s2t_local")
-            assert default.chosen == "held-out gain"
+            assert default.chosen == "held-out gain" or (is_distilled and default is NO_DEFAULT)
 
 
 def as_format_1(folder: Path, proposer: str) -> Path:
@@ -756,7 +844,7 @@ def test_an_older_folder_runs_under_the_other_proposer_with_every_step_fired(
 def test_completing_an_older_folder_gives_what_training_gives_now(
     proposer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = selector("direct")
+    whole = selector()
     old = as_format_1(Path(shutil.copytree(whole, tmp_path / "old")), proposer)
     given = ["--pretrained", STUDENT, "--labels", str(labels()), "--device", "cpu"]
     main(["train", *given, "--complete", str(old), "--out", str(tmp_path / "new")])
@@ -770,6 +858,32 @@ def test_completing_an_older_folder_gives_what_training_gives_now(
     with pytest.raises(SystemExit):
         main(["train", *given, "--complete", str(whole), "--out", str(tmp_path / "again")])
     assert "it has all for proposer tuned and base" in capsys.readouterr().err
+
+
+def test_an_older_folder_of_the_form_direct_needs_what_proposer_base_needs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that has a router of proposer `tuned` alone keeps it; one without it lacks nothing."""
+    given = ["--pretrained", STUDENT, "--labels", str(labels()), "--device", "cpu"]
+    with pytest.raises(SystemExit):
+        main(["train", *given, "--complete", str(selector("direct")), "--out", str(tmp_path / "again")])
+    assert "it has all for proposer base" in capsys.readouterr().err
+    old = Path(shutil.copytree(selector("direct"), tmp_path / "old"))
+    content = json.loads((old / "selector.json").read_text())
+    content["defaults"] = {"tuned": {"trigger": "always", "tau": None, "chosen": "held-out gain"}}
+    content["thresholds"] = {"tuned": content["thresholds"]["base"]}
+    content["training"]["scan"] = {"tuned": {"always": 1.0}}
+    (old / "selector.json").write_text(json.dumps(content))
+    routers = load_file(old / "router.safetensors")
+    of_tuned = {f"tuned.{name.removeprefix('base.')}": value for name, value in routers.items()}
+    save_file(of_tuned, old / "router.safetensors")
+    main(["train", *given, "--complete", str(old), "--out", str(tmp_path / "new")])
+    before, after = read_info(selector("direct")), read_info(tmp_path / "new")
+    assert after.thresholds == {"tuned": before.thresholds["base"], **before.thresholds}
+    assert after.default("base") == before.default("base") and after.default("tuned").chosen != "not measured"
+    made = load_file(tmp_path / "new" / "router.safetensors")
+    assert made.keys() == {*routers, *of_tuned}
+    assert all(torch.equal(made[name], value) for name, value in routers.items())
 
 
 @pytest.mark.slow

@@ -92,8 +92,14 @@ def test_labels_are_of_the_tasks_own_prompts_and_solutions(labels: Path) -> None
     assert 0.01 < found.manifest.num_hard / found.manifest.num_steps < 0.2
 
 
+CHAT = {"apply_chat_template": True, "num_fewshot": 0, "system_instruction": None}
+
+
 def test_labels_of_collected_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A label set whose texts a teacher wrote; the student's own, and another tokenizer's, are refused."""
+    """A label set whose texts a teacher wrote; the student's own, and another tokenizer's, are refused.
+
+    How its prompts were made was not recorded, so that a folder trained on it ran behind any other prompt.
+    """
     row = {
         "problem_id": "x/train/0", "question_hash": "q", "prompt_ids": [10, 11], "teacher_prompt_ids": [10],
         "output_ids": [12, 13, 14], "teacher_argmax": [12, 13, 14], "top_log_probs": [[0.0, 0.0]] * 3,
@@ -104,8 +110,8 @@ def test_labels_of_collected_texts(tmp_path: Path, capsys: pytest.CaptureFixture
 
     def label_set(name: str, student: str, vocabulary: str) -> Path:
         (tmp_path / name).mkdir()
-        manifest = LabelManifest(student, "t", "big", "big", vocabulary, {"source": "x"}, {}, 0, None, "top",
-                                 0.1, 0.0, 3, 0, 0, {}, {})  # fmt: skip
+        manifest = LabelManifest(student, "t", "big", "big", vocabulary, {"source": "x"}, CHAT, 0, None,
+                                 "top", 0.1, 0.0, 3, 0, 0, {}, {})  # fmt: skip
         write_labels(tmp_path / name, manifest, [row])
         return tmp_path / name
 
@@ -125,7 +131,9 @@ def test_labels_of_collected_texts(tmp_path: Path, capsys: pytest.CaptureFixture
 
     words = vocabulary_hash(tokenizer())
     label(label_set("teachers", "another", words), "out")
-    [found] = TahLabels.load(tmp_path / "out")
+    found_labels = TahLabels.load(tmp_path / "out")
+    assert found_labels.manifest.prompt == CHAT
+    [found] = found_labels
     assert (found.prompt_ids, found.output_ids) == ([10, 11], [12, 13, 14])
     for name, student, vocabulary, message in (
         (

@@ -46,8 +46,12 @@ from s2t_eval.reproduce.schema import MethodPart, Recipe, TaskPart
 from s2t_eval.reproduce.stages import EVALUATE, Stage, evaluations
 from s2t_eval.reproduce.task_groups import GROUPS
 from s2t_eval.reproduce.work import parameters
+from s2t_eval.training.labels import LabelSet
+from s2t_eval.training.selector.items import make_items
+from s2t_eval.training.selector.packing import pack
 from s2t_eval.training.work_folder import unfinished_folder
 from tests.benchmark_folder import write_benchmarks
+from tests.learning import labels
 from tests.reproduce.test_read import write
 
 TASKS = Path(__file__).resolve().parents[2] / "tasks"
@@ -566,6 +570,56 @@ def test_rlkds_estimate_counts_the_texts_that_the_teacher_writes() -> None:
     needed = 2 * max(384 / 0.9, 64 / 0.1)
     assert (limited - without) / (unlimited - without) == pytest.approx(needed / 6973)
     assert tokens("rlkd.rewarded.unverified=true") - without == pytest.approx((limited - without) / 2)
+
+
+def test_a_selectors_estimate_counts_what_its_form_computes() -> None:
+    """The paper's form was taken for `direct`: without the candidates that it appends, the second pass of its
+    regularizer and the texts that routers read, a half to a third of the real work."""
+    settings = "limits.max_gen_toks=500", "labels.problems.limit=1000", "models.student=some/student-0.5B"
+    text, written = 150 + 300, 300
+
+    def passes(selector: str) -> float:
+        """Tokens that the student processes for each labelled text."""
+        stages = stages_of("qwen-gsm8k", *settings, f"selectors.one={selector}")
+        return stages["one"].work.parameter_tokens / 1000 / 0.5e9
+
+    bare = "epochs: 2, skip_routers: true"
+    assert passes(f"{{{bare}, beta: 0}}") == pytest.approx(2 * 3 * text)
+    assert passes(f"{{{bare}}}") == pytest.approx(2 * 4 * text)  # beta is 0.1, at every position of the text
+    assert passes(f"{{{bare}, anchor: labels}}") == pytest.approx(2 * 3 * text)
+    appended = text + 0.1 * 16 * written
+    assert passes(f"{{{bare}, form: lookahead, beta: 0}}") == pytest.approx(2 * 3 * appended)
+    assert passes(f"{{{bare}, form: lookahead}}") == pytest.approx(2 * 4 * appended)
+    more = text + (0.1 + 0.3 * 0.9) * 8 * written
+    options = "form: residual, beta: 0, low_kl_fraction: 0.3, num_candidates: 8"
+    assert passes(f"{{{bare}, {options}}}") == pytest.approx(2 * 3 * more)
+    assert passes("{epochs: 2, beta: 0}") == pytest.approx((2 * 3 + 1) * text)
+    both = 2 * 4 * appended + 2 * text
+    assert passes("{epochs: 2, form: lookahead}") == pytest.approx(both)
+
+
+def test_a_selectors_estimate_has_as_many_appended_tokens_as_its_batches() -> None:
+    labelled = LabelSet.load(labels())
+    rows, tau = list(labelled), labelled.manifest.tau
+    for fraction in (0.0, 0.3):
+        items = make_items(rows, 16, labelled.manifest.kl_threshold, fraction)
+        texts = {row.source: len(row.text_ids) for row in rows}
+        batches = [pack([item], branches=True, whole_text=True) for item in items]
+        appended = sum(
+            batch.input_ids.shape[1] - texts[item.source] for item, batch in zip(items, batches, strict=True)
+        )
+        written = sum(len(row.output_ids) for row in rows)
+        assert appended / written == pytest.approx((tau + fraction * (1 - tau)) * 16, rel=0.1)
+
+
+def test_the_rate_of_labels_that_are_there_is_their_manifests(tmp_path: Path) -> None:
+    def tokens(*changes: str) -> float:
+        return stages_of("qwen-gsm8k", *changes)["paper_selector"].work.parameter_tokens
+
+    there = f"labels.folder={tmp_path}", "labels.problems=null"
+    (tmp_path / "manifest.json").write_text('{"data": {"problems": 6973}, "tau": 0.2}')
+    twice_as_many = tokens("labels.tau=0.2")
+    assert tokens(*there) == pytest.approx(twice_as_many) and twice_as_many > 1.2 * tokens()
 
 
 def test_a_narrow_student_is_trained_in_narrow_precision() -> None:

@@ -10,6 +10,7 @@ README.md                                        the model card
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,11 @@ class TahInfo:
     labels: dict[str, Any]
     training: dict[str, Any]
     format: int = FORMAT
+
+    def require_prompt(self, current: Mapping[str, Any]) -> None:
+        """Raise `TahError` unless its labels were made with these prompt settings, where recorded."""
+        fix = "label texts with the present ones and train on them"
+        KIND.require_same_prompt("tah", self.labels.get("prompt", {}), current, fix)
 
 
 KIND = ManifestKind(TahInfo, "s2t-eval tah train", TahError, FORMAT, SETTINGS)

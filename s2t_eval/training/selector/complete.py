@@ -1,4 +1,4 @@
-"""Completion of a selector folder that lacks a router, thresholds and a default for one proposer."""
+"""Completion of a selector folder that lacks a router, thresholds and a default, or the adapter's scale."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from s2t_eval.methods.selector_folder import Selector, save_selector
-from s2t_eval.methods.selector_info import PROPOSERS, SelectorError, SelectorInfo
+from s2t_eval.methods.selector_info import SelectorError, SelectorInfo, selecting_proposers
 from s2t_eval.training.labels import LabelSet
 from s2t_eval.training.processes import write_result
 from s2t_eval.training.selector.continuation import make_model, require_same_labels, require_same_writer
@@ -14,7 +14,7 @@ from s2t_eval.training.selector.held_out import split_as_trained
 from s2t_eval.training.selector.reported import with_reported_figures
 from s2t_eval.training.selector.routing import Routing, make_routing, trained_routers
 from s2t_eval.training.selector.settings import SelectorSettings
-from s2t_eval.training.selector.trigger_scan import with_defaults
+from s2t_eval.training.selector.trigger_scan import with_adapter_scale, with_defaults
 from s2t_eval.training.student import Student
 from s2t_eval.training.work_folder import work_folder
 
@@ -37,7 +37,8 @@ def complete_selector(student: Student, labels: LabelSet, selector: Selector, ou
     """Write the folder `out`: a selector with the parts that it lacks; everything else is unchanged.
 
     Folders written before one training served both proposers lack the router, the thresholds and the default
-    of one of them. A default is measured again with the new router, unless answers chose it (`choose`).
+    of one of them. Those of `skip_routers` lack a router and, with the form `direct`, the measured scale of
+    the adapter. A default is measured again with the new router, unless answers chose it (`choose`).
 
     Args:
         student: the plain student.
@@ -54,9 +55,11 @@ def complete_selector(student: Student, labels: LabelSet, selector: Selector, ou
     trained = info.training["settings"]
     require_same_labels(f"complete={selector.folder}", info, labels)
     require_same_writer(f"complete={selector.folder}", info, labels)
-    missing = [proposer for proposer in PROPOSERS if proposer not in selector.routers]
-    if not missing:
-        raise SelectorError(f"complete={selector.folder}: it has all for proposer {' and '.join(PROPOSERS)}")
+    needed = selecting_proposers(info.form)
+    missing = [proposer for proposer in needed if proposer not in selector.routers]
+    has_scale = not _lacks_scale(info, labels)
+    if not missing and has_scale:
+        raise SelectorError(f"complete={selector.folder}: it has all for proposer {' and '.join(needed)}")
     train, halves = split_as_trained(info.training, labels)
     train = train[: trained["settings"].get("limit")]  # folders of earlier versions had no limit
     model = make_model(student, SelectorSettings.of_folder(trained["selector"]), selector)
@@ -77,9 +80,20 @@ def complete_selector(student: Student, labels: LabelSet, selector: Selector, ou
         info, model, labels, halves.choosing, info.top_k, routings, trained["loop"]["precision"]
     )
     info = with_answered_defaults(measured, info)
+    if not has_scale:
+        info = with_adapter_scale(info, model, labels, halves.choosing, trained["loop"]["precision"])
     if halves.reported:  # folders of earlier versions have no such half
         precision = trained["loop"]["precision"]
         info = with_reported_figures(info, model, labels, halves.reported, routings, precision)
     routers = {**selector.routers, **trained_routers(routings)}
     write_result(lambda: save_selector(out, info, model.readout, routers, model.peft), work)
     return info
+
+
+def _lacks_scale(info: SelectorInfo, labels: LabelSet) -> bool:
+    """Whether the scale of the adapter under proposer `tuned` is to be measured yet.
+
+    Earlier versions measured it with the default of that proposer, which the form `direct` has no more.
+    """
+    is_measured = "adapter_scales" in info.training or "tuned" in info.defaults
+    return info.form == "direct" and labels.manifest.steps == "all" and not is_measured

@@ -26,6 +26,7 @@ from s2t_eval.training.selector.model import SelectorModel
 from s2t_eval.training.selector.routing import Routing, all_divergences
 from s2t_eval.training.selector.trigger_scan import (
     all_step_items,
+    common_scores,
     held_out_scores,
     scores_and_unfired_gains,
 )
@@ -90,10 +91,11 @@ def with_reported_figures(
     rows: list[Agreement] = []
     if labels.manifest.steps == "all":
         items = all_step_items(reported, info.top_k)
+        common = common_scores(model, items, precision)
         for proposer, routing in routings.items():
-            if proposer == "tuned" and not model.settings.looks_ahead:
-                continue  # the adapted model's own token always wins, so no trigger selects anything
-            ranking, _ = scores_and_unfired_gains(model, items, proposer, precision)
+            ranking = common
+            if ranking is None:
+                ranking, _ = scores_and_unfired_gains(model, items, proposer, precision)
             if proposer == "base":
                 ranking = ranking_scores(ranking, items, info.proposal_weight)
                 figures.update(_gain(info, ranking, items, routing, reported))

@@ -1,4 +1,4 @@
-"""The router and the trigger thresholds that a selector needs under each proposer.
+"""The router and the trigger thresholds that a selector needs under each proposer that it selects with.
 
 Under proposer `base` the plain student generates, under `tuned` the adapted one. Thresholds are measured on
 held-out texts of the plain student, whose steps are labelled.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from s2t_eval.methods.selector_folder import Selector, save_selector
-from s2t_eval.methods.selector_info import PROPOSERS, SelectorInfo
+from s2t_eval.methods.selector_info import SelectorInfo, selecting_proposers
 from s2t_eval.selection.router import Router
 from s2t_eval.training.labels import LabelError, LabelSet, Trajectory
 from s2t_eval.training.loop import Loop, TrainingResult, kept_metric
@@ -36,7 +36,7 @@ from s2t_eval.training.selector.model import SelectorModel
 from s2t_eval.training.selector.reported import with_reported_figures
 from s2t_eval.training.selector.routing import Routing, make_routing, trained_routers
 from s2t_eval.training.selector.settings import SelectorSettings, TrainSettings
-from s2t_eval.training.selector.trigger_scan import all_step_items, with_defaults
+from s2t_eval.training.selector.trigger_scan import all_step_items, with_adapter_scale, with_defaults
 from s2t_eval.training.settings import LoopSettings
 from s2t_eval.training.student import Student
 from s2t_eval.training.work_folder import work_folder
@@ -104,6 +104,8 @@ def train_selector(
     }
     info = _describe(student, labels, model, settings, held_out, routings, training)
     info = with_defaults(info, model, labels, held_out.choosing, settings.top_k, routings, loop.precision)
+    if not settings.skip_routers:
+        info = with_adapter_scale(info, model, labels, held_out.choosing, loop.precision)
     info = with_reported_figures(info, model, labels, held_out.reported, routings, loop.precision)
     _save(out, info, model, routings, work)
     return info
@@ -152,14 +154,18 @@ def _train_routers(
     base_router: Router | None,
     seed: int,
 ) -> dict[str, Routing]:
-    """Proposer -> its router and thresholds; that of `base` is `base_router`, if it is given."""
+    """Proposer -> its router and thresholds, of those that the selector's form selects under.
+
+    The router of `base` is `base_router`, if it is given.
+    """
+    proposers = selecting_proposers(model.settings.form)
     trained = {} if base_router is None else {"base": base_router}
     return {
         proposer: make_routing(
             student, model.peft, proposer, train, held_out, work / f"router-{proposer}", identity,
             seed, trained.get(proposer),
         )
-        for proposer in (PROPOSERS if train is not None else ("base",))
+        for proposer in (proposers if train is not None else ("base",))
     }  # fmt: skip
 
 

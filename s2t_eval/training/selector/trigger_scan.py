@@ -61,8 +61,9 @@ def with_defaults(
         has_router = {proposer: routing.router is not None for proposer, routing in routings.items()}
         return with_unmeasured_defaults(info, has_router)
     items = all_step_items(choosing, top_k)
+    common = common_scores(model, items, precision)
     results: dict[str, ScanResult] = {
-        proposer: scan_triggers(model, items, len(choosing), proposer, routing, precision)
+        proposer: scan_triggers(model, items, len(choosing), proposer, routing, precision, common)
         for proposer, routing in routings.items()
     }
     scans = {**info.training.get("scan", {}), **{key: result.scan for key, result in results.items()}}
@@ -71,11 +72,32 @@ def with_defaults(
     info = replace(info, defaults=defaults, training=training)
     if "base" in results:
         info = replace(info, proposal_weight=results["base"].proposal_weight)
-    if "tuned" in results and not model.settings.looks_ahead:
-        scales = scan_scales(model, items, len(choosing), precision)
-        best = float(max(scales, key=scales.__getitem__))
-        info = replace(info, adapter_scale=best, training={**training, "adapter_scales": scales})
     return info
+
+
+def with_adapter_scale(
+    info: SelectorInfo,
+    model: SelectorModel,
+    labels: LabelSet,
+    choosing: Sequence[Trajectory],
+    precision: str,
+) -> SelectorInfo:
+    """Add the factor of the adapter under proposer `tuned` with the largest gain, and the gain of each.
+
+    Nothing is added for a form that looks ahead, or without labels at every step.
+
+    Args:
+        info: the selector's manifest.
+        model: the trained selector.
+        labels: its label set.
+        choosing: the held-out texts of that set by which is chosen.
+        precision: as in `LoopSettings`.
+    """
+    if labels.manifest.steps != "all" or model.settings.looks_ahead:
+        return info
+    scales = scan_scales(model, all_step_items(choosing, info.top_k), len(choosing), precision)
+    best = float(max(scales, key=scales.__getitem__))
+    return replace(info, adapter_scale=best, training={**info.training, "adapter_scales": scales})
 
 
 def with_unmeasured_defaults(info: SelectorInfo, has_router: Mapping[str, bool]) -> SelectorInfo:
@@ -102,6 +124,7 @@ def scan_triggers(
     proposer: str,
     routing: Routing,
     precision: str = "no",
+    common: Tensor | None = None,
 ) -> ScanResult:
     """Find the local trigger, rate and proposal weight with the largest gain on held-out texts.
 
@@ -119,8 +142,9 @@ def scan_triggers(
         proposer: the model that generates, `base` or `tuned`.
         routing: router and thresholds of this proposer.
         precision: as in `LoopSettings`.
+        common: `common_scores` of these items, where they are known already.
     """
-    scores, unfired_gains = scores_and_unfired_gains(model, items, proposer, precision)
+    scores, unfired_gains = scores_and_unfired_gains(model, items, proposer, precision, common)
     divergences = routing.table.divergences(routing.router)
     scan: dict[str, float] = {}
     best, best_weight = "", 0.0
@@ -140,19 +164,40 @@ def scan_triggers(
     return ScanResult(default, best_weight, scan)
 
 
+def common_scores(model: SelectorModel, items: Sequence[Item], precision: str) -> Tensor | None:
+    """The scores of all items' groups that every proposer has, [groups, K]; None where each has its own.
+
+    Those of the form `lookahead` are read behind the candidates, whoever proposed them. The form `residual`
+    adds the proposer's log-probability, and `direct` selects under proposer `base` alone.
+    """
+    return held_out_scores(model, items, precision) if model.settings.form == "lookahead" else None
+
+
 def scores_and_unfired_gains(
-    model: SelectorModel, items: Sequence[Item], proposer: str, precision: str
+    model: SelectorModel,
+    items: Sequence[Item],
+    proposer: str,
+    precision: str,
+    common: Tensor | None = None,
 ) -> tuple[Tensor, np.ndarray]:
-    """Scores under this proposer [groups, K], and the gain of its own token where no step fires [groups]."""
-    if proposer == "base" or not model.settings.looks_ahead:
-        scores = held_out_scores(model, items, precision)
-        # Without looking ahead the scores are the adapted model's own logits.
-        return scores, np.zeros(len(scores)) if proposer == "base" else gains(scores, items)
+    """Scores under this proposer [groups, K], and the gain of its own token where no step fires [groups].
+
+    Args:
+        model: the trained selector.
+        items: their groups are scored.
+        proposer: the model that generates, `base` or `tuned`.
+        precision: as in `LoopSettings`.
+        common: `common_scores` of these items, where they are known already.
+    """
+    if proposer == "base":
+        scores = held_out_scores(model, items, precision) if common is None else common
+        return scores, np.zeros(len(scores))
     model.eval()
     with autocast(precision, model.readout.device):
         proposed = proposed_by_tuned(model, items)
     logits = torch.cat([item.student_log_probs for item in proposed])
-    return held_out_scores(model, proposed, precision), gains(logits, items)
+    scores = held_out_scores(model, proposed, precision) if common is None else common
+    return scores, gains(logits, items)
 
 
 def scan_scales(
