@@ -36,7 +36,7 @@ tags: [s2t-eval, distillation]
 with `--method {{ method }}`. Use it with s2t-eval, an extension of lm-evaluation-harness:
 
     lm_eval --model distil --model_args {% if kind == "adapter" -%}
-pretrained={{ base_name }},peft=THIS{% else %}pretrained=THIS{% endif %} --tasks gsm8k
+pretrained={{ base_name }},peft=THIS{% else %}pretrained=THIS{% endif %} {{ labels|evaluated }}
 
 The held-out problems below also chose the step that was kept.
 
@@ -68,7 +68,7 @@ follow the steps of {{ teacher_name }} and to give right answers. Use it with s2
 lm-evaluation-harness:
 
     lm_eval --model distil --model_args {% if kind == "adapter" -%}
-pretrained={{ base_name }},peft=THIS{% else %}pretrained=THIS{% endif %} --tasks gsm8k
+pretrained={{ base_name }},peft=THIS{% else %}pretrained=THIS{% endif %} {{ labels|evaluated }}
 
 {% if training.settings.settings.keep == "last" %}The weights at the end of the training were kept\
 {% if training.after.averaged %} (the average of {{ training.after.averaged|int }} late steps){% endif %}, \

@@ -43,7 +43,7 @@ It predicts at which tokens {{ base_name }} would take another path than {{ teac
 model writes the token.
 
     lm_eval --model r2r --model_args pretrained={{ base_name }},teacher={{ teacher_name }},router=THIS \
---tasks gsm8k
+{{ labels|evaluated }}
 
 | | |
 |---|---|

@@ -33,7 +33,7 @@ and the best of them is written; no teacher is needed. Use it with s2t-eval, an 
 lm-evaluation-harness:
 
     lm_eval --model {{ "pps_local" if form == "direct" else "s2t_local" }} \
---model_args pretrained={{ base_name }},selector=THIS --tasks gsm8k
+--model_args pretrained={{ base_name }},selector=THIS {{ labels|evaluated }}
 
 | | |
 |---|---|

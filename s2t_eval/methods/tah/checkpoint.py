@@ -52,7 +52,7 @@ tags: [s2t-eval, think-at-hard]
 At the tokens that its decider selects as hard, the student runs a further pass, in which alone the adapter is
 enabled.
 
-    lm_eval --model tah --model_args pretrained={{ base_name }},tah=THIS --tasks gsm8k
+    lm_eval --model tah --model_args pretrained={{ base_name }},tah=THIS {{ labels|evaluated }}
 
 | | |
 |---|---|
