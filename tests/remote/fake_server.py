@@ -64,6 +64,7 @@ class FakeServer:
     slow_s: float = 3.0
     release: str = RECORDED["version"]["version"]
     url: str = ""
+    is_closing: bool = False
     requests: list[dict[str, Any]] = field(default_factory=list)
     refused: int = 0
     """connections that were cut"""
@@ -104,6 +105,8 @@ class FakeServer:
             return web.Response()
         if fault == "slow":
             await asyncio.sleep(self.slow_s)
+        while fault == "hangs" and not self.is_closing:
+            await asyncio.sleep(0.02)
         if fault.isdecimal():
             error = {"message": "told to fail", "type": "x", "param": None, "code": int(fault)}
             return web.json_response({"error": error}, status=int(fault), headers={"Retry-After": "0"})
@@ -215,6 +218,8 @@ def serving(*servers: FakeServer) -> Iterator[None]:
         return runners
 
     async def stop(runners: list[web.AppRunner]) -> None:
+        for server in servers:
+            server.is_closing = True
         for runner in runners:
             await runner.cleanup()
 

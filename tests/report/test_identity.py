@@ -288,7 +288,7 @@ DEPENDENT = {
     "teacher_parameters": {"billions_of_work"},
     **{name: {"method"} for name in ("step_score", "accept", "search")},
     "texts": {"cut_off"},
-    "tokens": {"tokens", "tokens_per_correct", "billions_of_work"},
+    "tokens": {"tokens", "tokens_per_correct", "computed_per_correct", "billions_of_work"},
 }
 """Entry -> the columns of the costs that are made from it; without `telemetry` there are none at all."""
 
