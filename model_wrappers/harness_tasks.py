@@ -87,16 +87,25 @@ def prompt_settings(name: str) -> PromptSettings | None:
     return None if task is None else _settings[task]
 
 
+def prompts_of(requests: Iterable[Instance]) -> list[PromptSettings]:
+    """How the prompts of requests were made, once for each task.
+
+    Args:
+        requests: of the harness. Those made without one of its tasks have no settings.
+    """
+    settings = map(prompt_settings, {str(instance.task_name) for instance in requests})
+    return [prompt for prompt in settings if prompt is not None]
+
+
 def require_prompts(requests: Iterable[Instance], require: Callable[[Mapping[str, Any]], None]) -> None:
     """Compare the prompts of requests with those that an artifact was made with.
 
     Args:
-        requests: of the harness. Those made without one of its tasks have no settings and are not compared.
+        requests: of the harness; those without settings, see `prompts_of`, are not compared.
         require: raises an error where the settings that it is given, see `PromptSettings.compared`, differ.
     """
-    for settings in map(prompt_settings, {str(instance.task_name) for instance in requests}):
-        if settings is not None:
-            require(settings.compared())
+    for settings in prompts_of(requests):
+        require(settings.compared())
 
 
 def delimit_instructions() -> None:

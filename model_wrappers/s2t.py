@@ -20,7 +20,7 @@ from s2t_eval.model_wrappers.arguments import (
     TeacherArguments,
 )
 from s2t_eval.model_wrappers.base import EngineLM
-from s2t_eval.model_wrappers.harness_tasks import prompt_settings
+from s2t_eval.model_wrappers.harness_tasks import require_prompts
 from s2t_eval.model_wrappers.stock_arguments import context_of
 from s2t_eval.model_wrappers.teacher import require_teacher
 from s2t_eval.models.vocabulary import line_ends, vocabulary_hash
@@ -85,21 +85,17 @@ class SelectionLM(EngineLM):
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Texts for the harness's requests; refuses prompts that these artifacts do not fit."""
         if not self.selection.other_prompt:
-            for task in {str(instance.task_name) for instance in requests}:
-                self._require_prompt(task)
+            require_prompts(requests, self._require_prompt)
         return super().generate_until(requests, disable_tqdm)
 
-    def _require_prompt(self, task: str) -> None:
-        """Compare the prompt settings of a task with those of calibration, selector and router."""
-        settings = prompt_settings(task)
-        if settings is None:  # requests made without a task of the harness have no settings
-            return
+    def _require_prompt(self, current: Mapping[str, Any]) -> None:
+        """Compare prompt settings with those of calibration, selector and router."""
         if self.calibration is not None:
-            self.calibration.require_prompt(settings.compared())
+            self.calibration.require_prompt(current)
         if self.selector is not None:
-            self.selector.info.require_prompt(settings.compared())
+            self.selector.info.require_prompt(current)
         if self.router is not None:
-            self.router.info.require_prompt(settings.compared())
+            self.router.info.require_prompt(current)
 
     def _make_policy(self) -> Policy:
         raise TypeError(f"{type(self).__name__} defines no policy")

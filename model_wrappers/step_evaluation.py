@@ -7,7 +7,7 @@ from typing import Any
 from lm_eval.api.instance import Instance
 
 from s2t_eval.model_wrappers.base import EngineLM
-from s2t_eval.model_wrappers.harness_tasks import prompt_settings
+from s2t_eval.model_wrappers.harness_tasks import prompts_of
 
 
 class StepEvaluationLM(EngineLM):
@@ -25,8 +25,7 @@ class StepEvaluationLM(EngineLM):
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Texts for the harness's requests, whose tasks may have prompts with the chat template."""
-        settings = [prompt_settings(task) for task in {str(instance.task_name) for instance in requests}]
-        known = [prompt for prompt in settings if prompt is not None]
+        known = prompts_of(requests)
         if known:  # not of an earlier evaluation with this model
             self.has_chat_template = any(prompt.apply_chat_template for prompt in known)
         return super().generate_until(requests, disable_tqdm)

@@ -35,6 +35,6 @@ def evaluation_flags(labels: Mapping[str, Any]) -> str:
     words = ["--tasks", source if source.isidentifier() else "TASK"]
     for name in FLAGS:
         value = prompt.get(name)
-        words += [f"--{name}"] if value else []
-        words += [shlex.quote(str(value))] if value and value is not True else []
+        if value:
+            words += [f"--{name}"] if value is True else [f"--{name}", shlex.quote(str(value))]
     return " ".join(words)

@@ -239,7 +239,7 @@ class LabelSet:
 
 def columns_of(row: Trajectory) -> dict[str, Any]:
     """The columns of a trajectory in its shard."""
-    return {item.name: getattr(row, item.name) for item in fields(Trajectory) if item.name not in NOT_COLUMNS}
+    return {name: getattr(row, name) for name in SCHEMA.names}
 
 
 def write_labels(folder: Path, manifest: LabelManifest, rows: Sequence[dict[str, Any]]) -> LabelManifest:
@@ -258,9 +258,8 @@ def write_labels(folder: Path, manifest: LabelManifest, rows: Sequence[dict[str,
     for begin in range(0, len(rows), SHARD_ROWS):
         part = rows[begin : begin + SHARD_ROWS]
         name = f"shards/shard-{begin // SHARD_ROWS:05d}.parquet"
-        columns = [item.name for item in fields(Trajectory) if item.name not in NOT_COLUMNS]
         table = pa.Table.from_pylist(
-            [{name: _to_list(row[name]) for name in columns} for row in part], SCHEMA
+            [{column: _to_list(row[column]) for column in SCHEMA.names} for row in part], SCHEMA
         )
         with atomic_path(folder / name) as partial:
             pq.write_table(table, partial, compression="zstd")
