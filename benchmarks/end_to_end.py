@@ -120,7 +120,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     recipe = read_recipe(arguments.recipe, arguments.set).recipe
     places = dict(place.split("=", 1) for place in arguments.place)
     sides = {side.name: side for side in sides_of(recipe, places, arguments.rows)}
-    heading, runs = with_earlier_runs(arguments.out, describe(recipe, sides, arguments.limit))
+    described = describe(recipe, sides, arguments.limit, arguments.speed_only)
+    heading, runs = with_earlier_runs(arguments.out, described)
     done = {(run["round"], run["batch"], run["side"]) for run in runs}
     for number, batch, name in schedule(list(sides), arguments.batches, arguments.rounds):
         if (number, batch, name) in done:
@@ -133,8 +134,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"round {number + 1}, batch {batch}, {name}: {rate:.1f} tokens/s", flush=True)
 
 
-def describe(recipe: Recipe, sides: Mapping[str, Side], limit: int) -> dict[str, Any]:
-    """What all runs of a file have in common."""
+def describe(
+    recipe: Recipe, sides: Mapping[str, Side], limit: int, speed_only: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What all runs of a file have in common.
+
+    Raises:
+        ValueError: `speed_only` names a row that is not measured.
+    """
+    unknown = sorted(set(speed_only) - set(sides))
+    if unknown:
+        raise ValueError(f"--speed-only: expected some of {', '.join(sides)}, got {', '.join(unknown)}")
     return {
         "title": recipe.title,
         "commit": commit_of(REPOSITORY),
@@ -146,6 +156,7 @@ def describe(recipe: Recipe, sides: Mapping[str, Side], limit: int) -> dict[str,
         "apply_chat_template": recipe.prompt.apply_chat_template,
         "labels": {name: side.label for name, side in sides.items()},
         "sides": {name: _side_hash(side) for name, side in sides.items()},
+        "speed_only": {name: name in speed_only for name in sides},
     }
 
 
@@ -182,7 +193,7 @@ def with_earlier_runs(out: Path, heading: Mapping[str, Any]) -> tuple[dict[str, 
         return dict(heading), []
     content = json.loads(out.read_text())
     runs: list[dict[str, Any]] = content.pop("runs")
-    by_side = {name: content.pop(name, {}) for name in ("labels", "sides")}
+    by_side = {name: content.pop(name, {}) for name in ("labels", "sides", "speed_only")}
     for name, value in heading.items():
         if name not in by_side and content.get(name) != value:
             was = content.get(name)
@@ -205,6 +216,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="JSON file of the runs, which is resumed")
     parser.add_argument("--rows", nargs="+", default=[], help="names of rows, hf and hf-teacher (all)")
     parser.add_argument("--place", nargs="+", default=[], metavar="ARTIFACT=PATH", help="where artifacts lie")
+    parser.add_argument(
+        "--speed-only",
+        nargs="+",
+        default=[],
+        metavar="ROW",
+        help="rows whose artifacts were trained too little to show their right answers (none)",
+    )
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="changes of the recipe")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 32], help="texts at once (1 32)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds (3)")

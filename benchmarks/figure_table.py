@@ -31,13 +31,27 @@ def figure_table(content: Mapping[str, Any]) -> str:
             f"expected figures of the same models and dtype, got {', '.join(sorted(students | teachers))}"
         )
     rows = [
-        [ratio["name"], spread(ratio["values"]), str(ratio["n"]), target_text(ratio)]
+        [
+            _described(ratio["name"], figure["settings"]),
+            spread(ratio["values"]),
+            str(ratio["n"]),
+            target_text(ratio),
+        ]
         for figure in figures
         for ratio in figure["ratios"]
     ]
     models = " and ".join([*students, *teachers])
-    caption = f"{models}; {Machine(**content['machine'])} (median, smallest and largest):"
+    commit = f"; commit `{content['commit'][:7]}`" if content.get("commit") else ""
+    caption = f"{models}; {Machine(**content['machine'])}{commit} (median, smallest and largest):"
     return f"{caption}\n\n{markdown_table(HEAD, rows)}"
+
+
+def _described(name: str, settings: Mapping[str, Any]) -> str:
+    """A ratio's name with the texts that were decoded, unless it names them itself."""
+    texts, tokens = settings.get("requests"), settings.get("new_tokens")
+    if "requests" in name or not texts or not tokens:
+        return name
+    return f"{name}, {texts} texts of at most {tokens} tokens"
 
 
 def target_text(ratio: Mapping[str, Any]) -> str:

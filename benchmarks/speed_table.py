@@ -13,7 +13,10 @@ GIBIBYTE = 2**30
 
 
 def speed_table(content: Mapping[str, Any]) -> str:
-    """A file's table in Markdown: a row a side, rates by batch, memory and the price of a right answer."""
+    """A file's table in Markdown: a row a side, rates by batch, memory and the price of a right answer.
+
+    Sides whose artifacts were trained too little (`speed_only`) have neither right answers nor a price.
+    """
     runs: Sequence[Mapping[str, Any]] = content["runs"]
     batches = sorted({run["batch"] for run in runs})
     head = ["method"]
@@ -32,8 +35,9 @@ def speed_table(content: Mapping[str, Any]) -> str:
             cells += [spread(list(rates.values())), _ratio(rates, _rates(runs, STOCK, batch))]
         mine = [run for run in runs if run["side"] == name and run["batch"] == batches[-1]]
         cells.append(f"{max((run['peak_memory'] for run in mine), default=0) / GIBIBYTE:.2f}")
-        cells.append(f"{mine[0]['correct']:.0f}" if mine else "–")
-        cells.append(spread([run["seconds"] / run["correct"] for run in mine if run["correct"]]))
+        answered = [] if content.get("speed_only", {}).get(name) else mine
+        cells.append(f"{answered[0]['correct']:.0f}" if answered else "–")
+        cells.append(spread([run["seconds"] / run["correct"] for run in answered if run["correct"]]))
         rows.append(cells)
     caption = _caption(content, len({run["round"] for run in runs}))
     return f"{caption}\n\n{markdown_table(head, rows)}"

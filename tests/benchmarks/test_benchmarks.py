@@ -32,7 +32,7 @@ def report(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any
     """A figure's JSON output with tiny settings, after checking its format."""
     speed.main([*arguments, "--quick", "--device", "cpu", "--json"])
     output: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert set(output) == {"figure", "machine", "settings", "ratios"}
+    assert set(output) == {"figure", "commit", "machine", "settings", "ratios"}
     assert output["figure"] == arguments[0]
     assert output["machine"]["processor"]
     assert output["machine"]["torch"]
@@ -134,6 +134,12 @@ def test_each_ratio_is_printed_and_saved(tmp_path: Path, capsys: pytest.CaptureF
     (ratio,) = json.loads(file.read_text())["ratios"]
     for part in (f"{ratio['median']:.3f}", "n = 1", "target <= 1.05", "torch", "float32"):
         assert part in line
+
+
+def test_kept_settings_have_no_folder_of_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "qwen").mkdir()
+    given = {"student": str(tmp_path / "qwen"), "teacher": "embedded/teacher", "batch": 8, "data": None}
+    assert speed.without_folders(given) == {**given, "student": "qwen"}
 
 
 def test_questions_from_a_file(tmp_path: Path) -> None:

@@ -51,6 +51,17 @@ def test_a_side_without_right_answers_has_no_price() -> None:
     assert table.splitlines()[-1].endswith("| 0 | – |")
 
 
+def test_a_side_that_was_trained_for_its_speed_shows_no_answers() -> None:
+    """A selector of a few texts decodes as fast as one of all texts; its answers say nothing."""
+    kept = content([run("hf", 0, 1.0), run("greedy", 0, 0.5)])
+    table = speed_table({**kept, "speed_only": {"greedy": True}})
+    assert table.splitlines()[-1].endswith("| 200 | 2.00 | 0.50 | – | – |")
+    sides = {side.name: side for side in sides_of(RECIPE, CALIBRATION, ["hf", "greedy"])}
+    assert describe(RECIPE, sides, 8, ["greedy"])["speed_only"] == {"hf": False, "greedy": True}
+    with pytest.raises(ValueError, match="--speed-only: expected some of hf, greedy, got tah"):
+        describe(RECIPE, sides, 8, ["tah"])
+
+
 def test_spread_of_one_value_is_that_value() -> None:
     assert (spread([]), spread([1234.5]), spread([12.34, 12.0])) == ("–", "1,234", "12.2 (12.0–12.3)")
     assert (spread([0.51]), spread([0.01234])) == ("0.51", "0.0123")
@@ -153,7 +164,7 @@ def test_the_real_pair_has_a_row_of_every_backend() -> None:
     # rows that were measured are those of before, so that others can be added to their file
     kept = json.loads((generate_speed_page.REPOSITORY / "results/speed/qwen-gsm8k.json").read_text())
     without = sides_of(recipe, {}, [])
-    assert kept["labels"].items() <= {side.name: side.label for side in without}.items()
+    assert kept["labels"].items() <= {side.name: side.label for side in sides}.items()
     assert not {side.model for side in without} & {"distil", "tah", "r2r", "s2t_local", "pps_local"}
 
 
@@ -172,6 +183,16 @@ def test_the_caption_of_figures_names_the_models_that_they_load() -> None:
     assert table("kernels", "verify").startswith("`one`, bfloat16 and `two`, bfloat16; ")
     with pytest.raises(ValueError, match="same models and dtype, got `one`, bfloat16, `one`, float32"):
         table("kernels", "local", dtype="float32")
+
+
+def test_a_figure_names_its_texts_and_its_commit() -> None:
+    """Two texts of 128 tokens and 64 of 512 stood in tables alike."""
+    settings = {"student": "one", "dtype": "bfloat16", "requests": 8, "new_tokens": 64}
+    ratio = {"name": "a", "values": [0.5], "n": 1, "target": None, "is_met": None}
+    figure = {"figure": "pps", "commit": "0123456789", "settings": settings, "ratios": [ratio]}
+    table = figure_table({"machine": asdict(this_machine()), **figure})
+    assert "; commit `0123456` (" in table
+    assert table.splitlines()[-1] == "| a, 8 texts of at most 64 tokens | 0.50 | 1 | – |"
 
 
 @pytest.mark.slow
