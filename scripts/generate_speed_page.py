@@ -43,6 +43,7 @@ END = "<!-- End of the tables. -->"
 SPEED = REPOSITORY / "docs/results/speed.md"
 PARTS = (
     Tables(SPEED, "results/speed", speed_table),
+    Tables(SPEED, "results/speed/cpu", figure_table),
     Tables(SPEED, "results/speed/gpu", figure_table),
     Tables(SPEED, "results/speed/kernels", figure_table),
     Tables(REPOSITORY / "docs/guides/servers.md", "results/speed/servers", server_tables),
