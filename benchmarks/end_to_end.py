@@ -23,7 +23,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ratios import this_machine
+from benchmarks.ratios import REPOSITORY, this_machine
 from benchmarks.speed_table import STOCK
 from benchmarks.timed_evaluation import Work
 from s2t_eval.artifacts.content import content_hash, text_hash
@@ -36,7 +36,6 @@ from s2t_eval.reproduce.read import read_recipe, references, replaced_references
 from s2t_eval.reproduce.schema import Recipe
 from s2t_eval.reproduce.stages import evaluations
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 STOCK_TEACHER = "hf-teacher"
 
 

@@ -23,9 +23,10 @@ from typing import Any, get_args
 import torch
 
 from benchmarks import compiled, greedy_vs_hf, kernels, local, verify, vllm_servers
-from benchmarks.ratios import Ratio, this_machine
-from benchmarks.workload import Settings
+from benchmarks.ratios import REPOSITORY, Ratio, this_machine
+from benchmarks.workload import Settings, kept_settings
 from s2t_eval.artifacts.files import write_text
+from s2t_eval.artifacts.software import commit_of
 from s2t_eval.engine.compiled_layers import Compile
 
 SHAPES = Settings(
@@ -84,7 +85,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = replace(SHAPES, **models, **lengths, compile=parsed.compile)
     if settings.compile == "never" and "compiled" in names:
         parser.error("--figures compiled: it compares with never; give --compile auto, or leave it out")
-    report: dict[str, Any] = {"machine": asdict(this_machine()), "figures": []}
+    report: dict[str, Any] = {
+        "commit": commit_of(REPOSITORY),
+        "machine": asdict(this_machine()),
+        "figures": [],
+    }
     for figure in figures(settings, parsed.batches, names):
         report["figures"].append(figure)
         if parsed.json is not None:  # after each one: what has been measured is kept if the machine goes
@@ -118,7 +123,7 @@ def _figure(name: str, measure: Callable[[Settings], list[Ratio]], settings: Set
     if settings.device == "cuda":
         torch.cuda.empty_cache()
     shown = replace(settings, student_url=None, teacher_url=None)  # files that are kept name no hosts
-    return {"figure": name, "settings": asdict(shown), "ratios": [ratio.as_json() for ratio in ratios]}
+    return {"figure": name, "settings": kept_settings(shown), "ratios": [ratio.as_json() for ratio in ratios]}
 
 
 if __name__ == "__main__":

@@ -18,6 +18,10 @@ import transformers
 T = TypeVar("T")
 
 
+REPOSITORY = Path(__file__).resolve().parents[1]
+"""Whose commit a measurement records."""
+
+
 class Stopwatch:
     """Accumulates wall-clock and processor seconds of the blocks inside `running`.
 

@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -38,11 +37,9 @@ from benchmarks import (
     tah,
     verify,
 )
-from benchmarks.ratios import Ratio, this_machine
-from benchmarks.workload import RANDOM, SHAPES, Settings
+from benchmarks.ratios import REPOSITORY, Ratio, this_machine
+from benchmarks.workload import RANDOM, SHAPES, Settings, kept_settings
 from s2t_eval.artifacts.software import commit_of
-
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 FIGURES: dict[str, Callable[[Settings], list[Ratio]]] = {
     "greedy-vs-hf": greedy_vs_hf.measure,
@@ -75,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "figure": parsed.figure,
         "commit": commit_of(REPOSITORY),
         "machine": asdict(machine),
-        "settings": without_folders(asdict(settings)),
+        "settings": kept_settings(settings),
         "ratios": [ratio.as_json() for ratio in ratios],
     }
     if parsed.json == "-":
@@ -85,14 +82,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{ratio}; {where}")
     if parsed.json is not None:
         Path(parsed.json).write_text(json.dumps(report, indent=1) + "\n")
-
-
-def without_folders(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as they are kept: of what lies on this machine only the name of its file or folder."""
-    return {
-        name: Path(value).name if isinstance(value, str) and Path(value).exists() else value
-        for name, value in settings.items()
-    }
 
 
 def read_settings(parsed: argparse.Namespace) -> Settings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import string
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,14 @@ def load_tokenizer(settings: Settings) -> Any:
         # Bytes, numbers and special tokens are added; the head keeps some rows beyond the vocabulary.
         return build_tokenizer([" ".join(("", *islice(_words(), size - 384)))], 32768)
     return AutoTokenizer.from_pretrained(resolve_model(settings.student))
+
+
+def kept_settings(settings: Settings) -> dict[str, Any]:
+    """Settings for a file that is kept: of what lies on this machine only the name of its file or folder."""
+    return {
+        name: Path(value).name if isinstance(value, str) and Path(value).exists() else value
+        for name, value in asdict(settings).items()
+    }
 
 
 def load_prompts(settings: Settings, tokenizer: Any, num: int, shots: int = 0) -> list[str]:

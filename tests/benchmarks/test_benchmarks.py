@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from benchmarks.branch import with_rate
 from benchmarks.fast_server import fast_server
 from benchmarks.ratios import Ratio, Target, alternate
 from benchmarks.tah import ALLOWANCE, RATE
-from benchmarks.workload import Settings, load_prompts, load_tokenizer
+from benchmarks.workload import Settings, kept_settings, load_prompts, load_tokenizer
 from s2t_eval.engine import Decoder, ModelRunner, Request
 from s2t_eval.selection.policy import Policy
 from s2t_eval.selection.scores import DirectScore
@@ -138,8 +139,8 @@ def test_each_ratio_is_printed_and_saved(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_kept_settings_have_no_folder_of_this_machine(tmp_path: Path) -> None:
     (tmp_path / "qwen").mkdir()
-    given = {"student": str(tmp_path / "qwen"), "teacher": "embedded/teacher", "batch": 8, "data": None}
-    assert speed.without_folders(given) == {**given, "student": "qwen"}
+    settings = Settings(student=str(tmp_path / "qwen"), teacher="embedded/teacher")
+    assert kept_settings(settings) == {**asdict(settings), "student": "qwen"}
 
 
 def test_questions_from_a_file(tmp_path: Path) -> None:

@@ -166,6 +166,8 @@ def test_the_real_pair_has_a_row_of_every_backend() -> None:
     for path in (generate_speed_page.REPOSITORY / "results/speed").glob("qwen-gsm8k*.json"):
         kept = json.loads(path.read_text())
         assert kept["labels"].items() <= {side.name: side.label for side in sides}.items()
+        speed_only = {name for name, is_so in kept.get("speed_only", {}).items() if is_so}
+        assert kept["labels"].keys() - speed_only <= {side.name for side in without}
     assert not {side.model for side in without} & {"distil", "tah", "r2r", "s2t_local", "pps_local"}
 
 
